@@ -1,0 +1,23 @@
+"""Transformer layers in pure `keras.ops`, for any Keras backend."""
+
+from keras_addnorm.layers.add_norm import AddNorm
+from keras_addnorm.layers.feed_forward import FeedForward
+from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
+from keras_addnorm.layers.pooling import SequencePooling
+from keras_addnorm.layers.position_encoding import (
+    LearnedPositionEncoding,
+    SinusoidalPositionEncoding,
+)
+from keras_addnorm.layers.token_and_position_embedding import TokenAndPositionEmbedding
+from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLayer
+
+__all__ = [
+    "AddNorm",
+    "FeedForward",
+    "LearnedPositionEncoding",
+    "MultiHeadAttention",
+    "SequencePooling",
+    "SinusoidalPositionEncoding",
+    "TokenAndPositionEmbedding",
+    "TransformerEncoderLayer",
+]

@@ -1,0 +1,102 @@
+"""Argument checks shared by every constructor: state the rule, what was received, and the fix."""
+
+import difflib
+import inspect
+import math
+import numbers
+
+BASE_ARGUMENTS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
+
+
+def known_arguments(cls, kwargs):
+    """Refuses keyword arguments that neither `cls` nor `keras.layers.Layer` knows."""
+    unknown = [name for name in kwargs if name not in BASE_ARGUMENTS]
+    if not unknown:
+        return kwargs
+    own = [
+        name
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    choices = own + list(BASE_ARGUMENTS)
+    close = difflib.get_close_matches(unknown[0], choices, n=1)
+    hint = f" Did you mean `{close[0]}`?" if close else ""
+    raise ValueError(
+        f"{cls.__name__} has no argument `{unknown[0]}`.{hint} "
+        f"Its arguments are: {', '.join(choices)}. Received: {kwargs}"
+    )
+
+
+def positive_int(owner, name, value, limit=2**31 - 1):
+    """Returns `value` as a Python int, or raises if it is not an integer in [1, limit]."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= limit:
+        raise ValueError(
+            f"{owner}: `{name}` must be a whole number from 1 to {limit}. "
+            f"Received: {name}={value!r}. Pass a positive int."
+        )
+    return int(value)
+
+
+def optional_positive_int(owner, name, value):
+    """`positive_int`, with None let through (the size is then inferred)."""
+    return None if value is None else positive_int(owner, name, value)
+
+
+def non_negative_int(owner, name, value):
+    """`positive_int`, with 0 let through (the part is then left out)."""
+    return 0 if value == 0 and not isinstance(value, bool) else positive_int(owner, name, value)
+
+
+def finite(owner, name, value):
+    """Returns `value` as a float, or raises if it is not a finite real number."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or not math.isfinite(value):
+        raise ValueError(
+            f"{owner}: `{name}` must be a finite number. "
+            f"Received: {name}={value!r}. Pass a float such as 1.0."
+        )
+    return float(value)
+
+
+def epsilon(owner, value):
+    """Returns a norm's epsilon as a float, or raises unless it is finite and positive."""
+    value = finite(owner, "epsilon", value)
+    if value <= 0.0:
+        raise ValueError(
+            f"{owner}: `epsilon` must be above 0, or a constant row divides by zero. "
+            f"Received: epsilon={value!r}. Pass a small float such as 1e-5."
+        )
+    return value
+
+
+def rate(owner, name, value):
+    """Returns a dropout rate as a float, or raises unless it is in [0, 1)."""
+    value = finite(owner, name, value)
+    if not 0.0 <= value < 1.0:
+        raise ValueError(
+            f"{owner}: `{name}` is the share of units to drop, from 0 up to but not including 1. "
+            f"Received: {name}={value!r}. Pass for instance 0.1."
+        )
+    return value
+
+
+def choice(owner, name, value, choices):
+    """Returns `value`, or raises unless it is one of `choices`."""
+    if value not in tuple(choices):
+        raise ValueError(
+            f"{owner}: `{name}` must be one of {', '.join(repr(c) for c in choices)}. "
+            f"Received: {name}={value!r}."
+        )
+    return value
+
+
+def divides(owner, name, value, heads_name, heads):
+    """Returns `value // heads`, or raises unless the heads share `value` equally."""
+    if value % heads:
+        raise ValueError(
+            f"{owner}: `{name}` must be divisible by `{heads_name}`, so that every head gets an "
+            f"equal share. Received: {name}={value}, {heads_name}={heads}. "
+            f"Pass a {heads_name} that divides {value}, or set the size of a head yourself."
+        )
+    return value // heads

@@ -1,0 +1,20 @@
+"""The dense sublayers that the layers of this package are made of."""
+
+import keras
+
+
+def make_dense(owner, name, units):
+    """A `keras.layers.Dense` with the bias, initializers and dtype policy of the layer `owner`."""
+    return keras.layers.Dense(
+        units,
+        use_bias=owner.use_bias,
+        kernel_initializer=_copy(owner.kernel_initializer),
+        bias_initializer=_copy(owner.bias_initializer),
+        dtype=owner.dtype_policy,
+        name=name,
+    )
+
+
+def _copy(initializer):
+    # An initializer draws the same values each time it is used: every kernel needs its own.
+    return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer

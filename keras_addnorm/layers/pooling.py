@@ -1,0 +1,82 @@
+"""From one vector a position to one vector a sequence."""
+
+import keras
+from keras import ops
+
+from keras_addnorm.layers import checks
+from keras_addnorm.layers.masking import MASKED
+from keras_addnorm.layers.shapes import reshape
+
+# The floor under a norm before dividing by it, as in torch.nn.functional.normalize.
+NORM_FLOOR = 1e-12
+
+
+def _mean(x, keep):
+    total = ops.squeeze(ops.matmul(reshape(keep, (x.shape[0], 1, x.shape[1])), x), 1)
+    return ops.divide(total, ops.maximum(ops.sum(keep, axis=1, keepdims=True), 1.0))
+
+
+def _max(x, keep):
+    hidden = ops.multiply(ops.subtract(keep, 1.0), MASKED)
+    highest = ops.max(ops.add(x, reshape(hidden, (x.shape[0], x.shape[1], 1))), axis=1)
+    return ops.multiply(highest, ops.max(keep, axis=1, keepdims=True))
+
+
+def _cls(x, keep):
+    return x[:, 0]
+
+
+POOLINGS = {"mean": _mean, "cls": _cls, "max": _max}
+
+
+@keras.saving.register_keras_serializable(package="keras_addnorm")
+class SequencePooling(keras.layers.Layer):
+    """Pools a sequence into one vector over its unpadded positions, in float32.
+
+        mean: sum_t mask_t x_t / sum_t mask_t;    max: max over mask_t = 1;    cls: x_0
+        normalize: output / max(||output||_2, 1e-12)
+
+    A sequence with no unpadded position pools to zero (mean and max).
+
+    Args:
+        pooling: `"mean"`, `"cls"` or `"max"`.
+        normalize: bool, whether to divide by the Euclidean norm.
+
+    Call arguments:
+        x: float tensor `(batch, length, features)`.
+        padding_mask: `(batch, length)`; True or 1 keeps a position.
+
+    Output shape:
+        `(batch, features)`.
+
+    Raises:
+        ValueError: on an invalid argument.
+
+    Source: Reimers and Gurevych, arXiv:1908.10084, section 3.
+    """
+
+    def __init__(self, pooling="mean", normalize=False, **kwargs):
+        super().__init__(**checks.known_arguments(SequencePooling, kwargs))
+        self.pooling = checks.choice("SequencePooling", "pooling", pooling, POOLINGS)
+        self.normalize = bool(normalize)
+
+    def build(self, x_shape, padding_mask_shape=None):
+        self.built = True
+
+    def call(self, x, padding_mask):
+        keep = ops.cast(ops.cast(padding_mask, "bool"), "float32")
+        pooled = POOLINGS[self.pooling](ops.cast(x, "float32"), keep)
+        if self.normalize:
+            square = ops.sum(ops.square(pooled), axis=-1, keepdims=True)
+            pooled = ops.multiply(pooled, ops.rsqrt(ops.maximum(square, NORM_FLOOR**2)))
+        return ops.cast(pooled, self.compute_dtype)
+
+    def compute_output_shape(self, x_shape, padding_mask_shape=None):
+        return (x_shape[0], x_shape[-1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "pooling": self.pooling,
+            "normalize": self.normalize,
+        }

@@ -1,0 +1,179 @@
+"""Absolute position encodings: one vector for each position, added to the token's."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_addnorm.layers import checks
+
+
+def sinusoids(length, features, max_wavelength=10000.0):
+    """The sinusoid table in float64, shape `(length, features)`.
+
+    PE[pos, 2i] = sin(pos / max_wavelength^(2i / features)), PE[pos, 2i+1] = cos(the same).
+    Source: Vaswani et al., arXiv:1706.03762, section 3.5.
+    """
+    columns = np.arange(features)
+    frequencies = float(max_wavelength) ** (-2.0 * (columns // 2) / features)
+    angles = np.arange(length, dtype="float64")[:, None] * frequencies
+    return np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))
+
+
+def _check_length(owner, length, limit):
+    if isinstance(length, int) and length > limit:
+        raise ValueError(
+            f"{owner} knows positions 0 to {limit - 1}. Received: a sequence of length {length}. "
+            f"Truncate it, or pass max_sequence_length={length} or more."
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_addnorm")
+class SinusoidalPositionEncoding(keras.layers.Layer):
+    """Fixed sinusoids of geometrically spaced wavelengths, one vector for each position.
+
+        output[..., pos, 2i]   = sin(pos / max_wavelength^(2i / features))
+        output[..., pos, 2i+1] = cos(pos / max_wavelength^(2i / features))
+
+    The table is computed once in float64 and rounded once to the compute dtype, so half precision
+    is as exact as it can be. Like KerasHub's layer it returns the encoding, to be added to the
+    input; unlike it, it keeps the input's Keras mask, so the sum keeps it too.
+
+    Args:
+        max_wavelength: float above 0, the longest wavelength in positions / 2 pi.
+        max_sequence_length: int, the longest sequence.
+
+    Call arguments:
+        x: float tensor `(batch, length, features)`, of which only the shape is used.
+
+    Output shape:
+        The shape of `x`.
+
+    Raises:
+        ValueError: on an invalid argument, or a longer sequence.
+
+    Example:
+
+    ```python
+    x = keras.layers.Embedding(1000, 64, mask_zero=True)(token_ids)
+    x = x + SinusoidalPositionEncoding()(x)
+    ```
+
+    Source: Vaswani et al., arXiv:1706.03762, section 3.5.
+    """
+
+    def __init__(self, max_wavelength=10000.0, max_sequence_length=512, **kwargs):
+        super().__init__(**checks.known_arguments(SinusoidalPositionEncoding, kwargs))
+        self.supports_masking = True
+        owner = "SinusoidalPositionEncoding"
+        self.max_wavelength = checks.finite(owner, "max_wavelength", max_wavelength)
+        if self.max_wavelength <= 0:
+            raise ValueError(
+                f"{owner}: `max_wavelength` must be above 0. "
+                f"Received: max_wavelength={max_wavelength!r}. The paper's value is 10000."
+            )
+        self.max_sequence_length = checks.positive_int(
+            owner, "max_sequence_length", max_sequence_length
+        )
+
+    def build(self, x_shape):
+        _check_features("SinusoidalPositionEncoding", x_shape)
+        self._table = sinusoids(self.max_sequence_length, x_shape[-1], self.max_wavelength)
+        self.built = True
+
+    def encoding(self, length, dtype):
+        """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
+        _check_length("SinusoidalPositionEncoding", length, self.max_sequence_length)
+        if isinstance(length, int):
+            return ops.convert_to_tensor(self._table[None, :length], dtype)
+        return ops.convert_to_tensor(self._table[None], dtype)[:, :length]
+
+    def call(self, x):
+        shape = ops.shape(x)
+        return ops.broadcast_to(self.encoding(shape[1], x.dtype), shape)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_wavelength": self.max_wavelength,
+            "max_sequence_length": self.max_sequence_length,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_addnorm")
+class LearnedPositionEncoding(keras.layers.Layer):
+    """A trained table with one vector for each position.
+
+        output[..., pos, :] = position_embeddings[pos]
+
+    Args:
+        max_sequence_length: int, the longest sequence; rows of the table.
+        embeddings_initializer: initializer of the table.
+
+    Call arguments:
+        x: float tensor `(batch, length, features)`, of which only the shape is used.
+
+    Output shape:
+        The shape of `x`. Its Keras mask is kept.
+
+    Raises:
+        ValueError: on an invalid argument, or a longer sequence.
+
+    Example:
+
+    ```python
+    x = x + LearnedPositionEncoding(max_sequence_length=128)(x)
+    ```
+
+    Source: Devlin et al., arXiv:1810.04805, section 3 (figure 2).
+    """
+
+    def __init__(self, max_sequence_length=512, embeddings_initializer="glorot_uniform", **kwargs):
+        super().__init__(**checks.known_arguments(LearnedPositionEncoding, kwargs))
+        self.supports_masking = True
+        self.max_sequence_length = checks.positive_int(
+            "LearnedPositionEncoding", "max_sequence_length", max_sequence_length
+        )
+        self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+
+    def build(self, x_shape):
+        _check_features("LearnedPositionEncoding", x_shape)
+        self.position_embeddings = self.add_weight(
+            name="position_embeddings",
+            shape=(self.max_sequence_length, x_shape[-1]),
+            initializer=self.embeddings_initializer,
+        )
+        self.built = True
+
+    def encoding(self, length, dtype):
+        """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
+        _check_length("LearnedPositionEncoding", length, self.max_sequence_length)
+        table = ops.cast(ops.convert_to_tensor(self.position_embeddings), dtype)
+        return ops.expand_dims(table[:length], 0)
+
+    def call(self, x):
+        shape = ops.shape(x)
+        return ops.broadcast_to(self.encoding(shape[1], x.dtype), shape)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "max_sequence_length": self.max_sequence_length,
+            "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+        }
+
+
+def _check_features(owner, shape):
+    if len(shape) != 3 or shape[-1] is None:
+        raise ValueError(
+            f"{owner}: `x` must have shape (batch, length, features) with known features. "
+            f"Received: a shape of {tuple(shape)}."
+        )
+
+
+POSITIONS = {"sinusoidal": SinusoidalPositionEncoding, "learned": LearnedPositionEncoding}

@@ -1,0 +1,80 @@
+"""Sentence embeddings from an encoder."""
+
+import keras
+from keras_hub import models as hub
+
+from keras_addnorm.layers import SequencePooling
+from keras_addnorm.models.transformer_encoder import TransformerEncoder
+
+
+@keras.saving.register_keras_serializable(package="keras_addnorm")
+class TextEmbedderPreprocessor(hub.BertTextEmbedderPreprocessor):
+    """KerasHub's WordPiece preprocessor, for this package's encoder.
+
+    Strings in; `token_ids`, `padding_mask` and `segment_ids` out, each `(batch,
+    sequence_length)`. See `keras_hub.models.BertTextEmbedderPreprocessor`.
+    """
+
+    backbone_cls = TransformerEncoder
+
+
+@keras.saving.register_keras_serializable(package="keras_addnorm")
+class TextEmbedder(hub.TextEmbedder):
+    """Encoder, pooling over unpadded positions, and Euclidean normalization.
+
+        embedding = normalize(pooling(encoder(token_ids, padding_mask)))
+
+    A KerasHub `TextEmbedder` task: with a preprocessor, `encode_text(["..."])`, `predict` and
+    `fit` take strings.
+
+    Args:
+        backbone: the encoder, a `TransformerEncoder`.
+        pooling: `"mean"`, `"cls"` (the first position) or `"max"`.
+        normalize: bool, whether embeddings have length 1, so that a dot product is a cosine.
+        preprocessor: a `TextEmbedderPreprocessor`, or None for a model of token ids.
+
+    Inputs (a dict):
+        Those of the backbone.
+
+    Output shape:
+        `(batch, hidden_dim)`.
+
+    Raises:
+        ValueError: on an invalid argument.
+
+    Example:
+
+    ```python
+    embedder = keras_addnorm.zoo.from_hugging_face("all-MiniLM-L6-v2", task="embed")
+    embedder.encode_text(["A cat sits on the mat."])  # (1, 384)
+    ```
+
+    Source: Reimers and Gurevych, arXiv:1908.10084.
+    """
+
+    backbone_cls = TransformerEncoder
+    preprocessor_cls = TextEmbedderPreprocessor
+
+    def __init__(self, backbone, pooling="mean", normalize=True, preprocessor=None, **kwargs):
+        if not isinstance(backbone, TransformerEncoder):
+            raise ValueError(
+                "TextEmbedder: `backbone` must be a keras_addnorm TransformerEncoder. "
+                f"Received: an object of type {type(backbone).__name__}."
+            )
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        inputs = backbone.input
+        pool = SequencePooling(pooling, normalize, dtype=backbone.dtype_policy, name="embedding")
+        outputs = pool(backbone(inputs)["sequence_output"], padding_mask=inputs["padding_mask"])
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self.pooling = pooling
+        self.normalize = normalize
+
+    def compile_from_config(self, config):
+        # KerasHub's own `compile` takes the same arguments, so the saved ones can be passed on.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self):
+        return {**super().get_config(), "pooling": self.pooling, "normalize": self.normalize}
