@@ -70,6 +70,19 @@ class TextEmbedder(hub.TextEmbedder):
         self.pooling = pooling
         self.normalize = normalize
 
+    def encode_text(self, text, verbose=0, **kwargs):
+        """Embeds a string or a list of strings.
+
+        Args:
+            text: string or list of strings.
+            verbose: whether `predict` shows its progress bar.
+            **kwargs: passed on to `predict`.
+
+        Returns:
+            float array `(len(text), hidden_dim)`.
+        """
+        return super().encode_text(text, verbose=verbose, **kwargs)
+
     def compile_from_config(self, config):
         # KerasHub's own `compile` takes the same arguments, so the saved ones can be passed on.
         self.compile(**keras.saving.deserialize_keras_object(config))

@@ -1,0 +1,17 @@
+"""Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
+
+from keras_addnorm.export.errors import ExportError, VerificationError
+from keras_addnorm.export.recipes import RECIPES, Recipe
+from keras_addnorm.export.report import ExportReport
+from keras_addnorm.export.saved_model import to_saved_model
+from keras_addnorm.export.tflite import to_tflite
+
+__all__ = [
+    "RECIPES",
+    "ExportError",
+    "ExportReport",
+    "Recipe",
+    "VerificationError",
+    "to_saved_model",
+    "to_tflite",
+]

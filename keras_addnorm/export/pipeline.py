@@ -1,0 +1,113 @@
+"""The steps that every export takes: trace, write, check, verify, and only then place."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable
+
+import keras
+
+from keras_addnorm.export import files
+from keras_addnorm.export.report import ExportReport, companion, versions
+from keras_addnorm.export.samples import make_samples
+from keras_addnorm.export.signature import input_names, make_exportable, output_dict
+from keras_addnorm.export.tokenizer import describe_tokenizer
+from keras_addnorm.export.verify import verify as run_verification
+
+# Lengths that a model of any length is verified at; both are cut to what the model takes.
+LENGTHS = (16, 64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One output format.
+
+    Attributes:
+        name: as the report shows it.
+        write: `(exportable, recipe, path) -> None`.
+        open: `(path) -> runnable` with `inputs`, `outputs` and `partitions`.
+        inspect: `(path, exportable, recipe) -> (operators, weight_types)`; raises ExportError on
+            what must not be shipped.
+    """
+
+    name: str
+    write: Callable
+    open: Callable
+    inspect: Callable
+
+
+def run_export(
+    model, path, form, recipe, *, sequence_length, batch_size, verify, overwrite, progress
+):
+    """Exports `model` to `path`; see `to_tflite` and `to_saved_model`."""
+    started = time.perf_counter()
+    announce = progress or (lambda step: None)
+    path = pathlib.Path(path)
+    files.refuse_existing(path, overwrite)
+    announce("tracing the model")
+    exportable = make_exportable(model, batch_size, sequence_length)
+    with files.staging(path) as folder:
+        draft = folder / path.name
+        announce(f"writing {recipe.name} {form.name}")
+        form.write(exportable, recipe, draft)
+        operators, weight_types = form.inspect(draft, exportable, recipe)
+        announce("loading the result")
+        exported = form.open(draft)
+        differences = {}
+        if verify:
+            announce("comparing it with the Keras model")
+            samples = make_samples(model, exportable.inputs, _lengths(model, sequence_length))
+            reference = keras_function(exportable.model)
+            differences = run_verification(reference, exported, samples, recipe)
+        size, digest = files.size_and_digest(draft)
+        report = ExportReport(
+            path=str(path),
+            format=form.name,
+            quantization=recipe.name,
+            bytes=size,
+            sha256=digest,
+            inputs=exported.inputs,
+            outputs=exported.outputs,
+            verification=differences,
+            operators=operators,
+            weight_types=weight_types,
+            xnnpack_partitions=exported.partitions,
+            tokenizer=describe_tokenizer(model, path),
+            seconds=round(time.perf_counter() - started, 2),
+            versions=versions(),
+        )
+        _place_all(model, report, draft, path)
+    return report
+
+
+def _place_all(model, report, draft, path):
+    notes = {".report.json": report.to_json()}
+    if report.tokenizer is not None:
+        tokens = model.preprocessor.tokenizer.get_vocabulary()
+        notes[".vocab.txt"] = "".join(f"{token}\n" for token in tokens)
+    for suffix, text in notes.items():
+        (draft.parent / f"draft{suffix}").write_text(text, encoding="utf-8")
+    files.place(draft, path)
+    for suffix in notes:
+        files.place(draft.parent / f"draft{suffix}", companion(path, suffix))
+
+
+def _lengths(model, sequence_length):
+    if sequence_length is not None:
+        return (sequence_length,)
+    backbone = getattr(model, "backbone", model)
+    longest = getattr(backbone, "max_sequence_length", max(LENGTHS))
+    return sorted({min(length, longest) for length in LENGTHS})
+
+
+def keras_function(model):
+    """A Keras model as a function from arrays by input name to arrays by output name."""
+    names = input_names(model)
+
+    def run(sample):
+        tensors = {old: keras.ops.convert_to_tensor(sample[new]) for old, new in names.items()}
+        structure = keras.tree.map_structure(lambda t: tensors[t.name], model.input)
+        outputs = output_dict(model, model(structure, training=False))
+        return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+    return run

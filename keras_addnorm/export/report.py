@@ -1,0 +1,63 @@
+"""What an export reports, on screen and in `<name>.report.json`."""
+
+import dataclasses
+import importlib.metadata
+import json
+import pathlib
+import platform
+
+VERSIONS = ("keras_addnorm", "keras", "keras-hub", "tensorflow", "ai-edge-litert", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportReport:
+    """The record of one export.
+
+    Attributes:
+        path: where the model is.
+        format: `"tflite"` or `"saved_model"`.
+        quantization: name of the recipe.
+        bytes, sha256: size and digest of the file, or of all files of the directory.
+        inputs, outputs: lists of `TensorSpec`.
+        verification: dict of `OutputDifference` by output name; empty if not verified.
+        operators: count by TFLite operator; empty for a SavedModel.
+        weight_types: bytes of constants by dtype; empty for a SavedModel.
+        xnnpack_partitions: int, or None for a SavedModel.
+        tokenizer: dict with the settings of the tokenizer and the vocabulary's file name, or None.
+        seconds: how long the export took.
+        versions: dict of package versions, Python and machine.
+    """
+
+    path: str
+    format: str
+    quantization: str
+    bytes: int
+    sha256: str
+    inputs: list
+    outputs: list
+    verification: dict
+    operators: dict
+    weight_types: dict
+    xnnpack_partitions: int | None
+    tokenizer: dict | None
+    seconds: float
+    versions: dict
+
+    def to_json(self):
+        """The report as a JSON text; the path is reduced to the file's name."""
+        record = dataclasses.asdict(self)
+        record["path"] = pathlib.Path(self.path).name
+        return json.dumps(record, indent=2) + "\n"
+
+
+def versions():
+    """Versions of what an export depends on."""
+    found = {name: importlib.metadata.version(name) for name in VERSIONS}
+    return {**found, "python": platform.python_version(), "machine": platform.machine()}
+
+
+def companion(path, suffix):
+    """`<name><suffix>` beside a model: `companion("a/m.tflite", ".vocab.txt")`."""
+    path = pathlib.Path(path)
+    stem = path.stem if path.suffix == ".tflite" else path.name
+    return path.with_name(stem + suffix)

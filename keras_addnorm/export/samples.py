@@ -1,0 +1,103 @@
+"""Inputs to verify an exported model with: ids in range, real sentences, padded rows."""
+
+import keras
+import numpy as np
+
+from keras_addnorm.layers import TokenAndPositionEmbedding
+
+SENTENCES = (
+    "A cat sits on the mat.",
+    "The quick brown fox jumps over the lazy dog near the river bank.",
+    "Stock markets fell sharply on Monday after the central bank raised interest rates again.",
+    "How do I reset my password?",
+    "Water boils at 100 degrees Celsius at sea level, but at a lower temperature in the mountains.",
+    "Yes.",
+    "The museum, which reopened last spring after two years of repairs, now holds more than four "
+    "thousand paintings, most of them by artists of the nineteenth century.",
+    "She said she'd be late; he didn't mind.",
+    "Version 2.0 adds support for GPUs, fixes 14 bugs and drops Python 3.8.",
+    "Il pleut beaucoup à Brest.",
+    "Thanks!",
+    "Photosynthesis turns carbon dioxide and water into sugar and oxygen, using the energy of light.",
+)
+
+
+def make_samples(model, inputs, lengths, rows=12, seed=0):
+    """Makes input dicts for a model, one for each length.
+
+    Where the model has a preprocessor, the rows are real sentences, and two rows of random ids
+    without padding; otherwise ids are random, and all rows but the first are padded at the end.
+
+    Args:
+        model: the Keras model.
+        inputs: list of `TensorSpec`.
+        lengths: lengths to fill open axes with; fixed axes stay as they are.
+        rows: int, batch of each dict.
+        seed: int.
+
+    Returns:
+        List of dicts of arrays.
+    """
+    rng = np.random.default_rng(seed)
+    samples = [_random_ids(model, inputs, length, rows, rng) for length in lengths]
+    for sample in samples:
+        _fill_with_text(model, sample)
+    return samples
+
+
+def _random_ids(model, inputs, length, rows, rng):
+    limits = id_limits(model)
+    sample = {}
+    for spec in inputs:
+        shape = (rows, *(length if size is None else size for size in spec.shape[1:]))
+        if "mask" in spec.name:
+            sample[spec.name] = _padding(shape, rng)
+        elif spec.dtype == "int32":
+            sample[spec.name] = rng.integers(0, limits.get(spec.name, 2), shape, dtype="int32")
+        else:
+            sample[spec.name] = rng.standard_normal(shape, dtype="float32")
+    return sample
+
+
+def _padding(shape, rng):
+    """1 for real positions, 0 for padding at the end; the first row is not padded."""
+    longest = shape[-1]
+    real = rng.integers(1, longest + 1, shape[:-1])
+    real.flat[0] = longest
+    return (np.arange(longest) < real[..., None]).astype("int32")
+
+
+def _fill_with_text(model, sample):
+    preprocessor = getattr(model, "preprocessor", None)
+    if preprocessor is None or "token_ids" not in sample:
+        return
+    rows, length = sample["token_ids"].shape
+    count = min(len(SENTENCES), rows - 2)
+    encoded = tokenize(preprocessor, SENTENCES[:count], length)
+    for name in sample:
+        sample[name][-count:] = encoded[name]
+
+
+def tokenize(preprocessor, texts, length):
+    """Runs a KerasHub preprocessor at another sequence length; int32 arrays by input name."""
+    config = preprocessor.get_config()
+    tokenizer = preprocessor.tokenizer
+    arguments = {k: v for k, v in config.items() if k not in ("tokenizer", "sequence_length")}
+    at_length = type(preprocessor)(tokenizer=tokenizer, sequence_length=length, **arguments)
+    encoded = at_length(list(texts))
+    return {n: keras.ops.convert_to_numpy(v).astype("int32") for n, v in encoded.items()}
+
+
+def id_limits(model):
+    """Number of rows of the embedding that each integer input of a model indexes, by its name."""
+    limits = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            limits.update(id_limits(layer))
+        elif isinstance(layer, keras.layers.Embedding):
+            limits.update((t.name, layer.input_dim) for t in keras.tree.flatten(layer.input))
+        elif isinstance(layer, TokenAndPositionEmbedding):
+            sizes = (layer.vocabulary_size, layer.num_segments)
+            names = [tensor.name for tensor in keras.tree.flatten(layer.input)]
+            limits.update(zip(names, sizes, strict=False))
+    return limits

@@ -1,0 +1,73 @@
+"""Export to a TensorFlow SavedModel that needs neither Keras nor this package to run."""
+
+from keras_addnorm.export.pipeline import Format, run_export
+from keras_addnorm.export.recipes import RECIPES
+from keras_addnorm.export.runtime import SavedModel
+from keras_addnorm.export.signature import SIGNATURE
+
+
+def _write(exportable, recipe, path):
+    import tensorflow as tf
+
+    tf.saved_model.save(exportable.module, str(path), {SIGNATURE: exportable.function})
+
+
+def _inspect(path, exportable, recipe):
+    return {}, {}
+
+
+SAVED_MODEL = Format("saved_model", write=_write, open=SavedModel, inspect=_inspect)
+
+
+def to_saved_model(
+    model,
+    path,
+    *,
+    sequence_length=None,
+    batch_size=None,
+    verify=True,
+    overwrite=False,
+    progress=None,
+):
+    """Exports a Keras model to a SavedModel directory and proves that it is the same model.
+
+    The signature `serving_default` takes the model's named inputs, integers as int32, and
+    returns its outputs by name.
+
+    Args:
+        model: a built functional Keras model, such as a `TransformerEncoder` or `TextEmbedder`.
+        path: the directory; `<path>.report.json` and, where the model has a tokenizer,
+            `<path>.vocab.txt` are written beside it.
+        sequence_length: int, or None (default) for any length.
+        batch_size: int, or None (default) for any batch.
+        verify: bool, whether the result is loaded, run and compared before it gets its name.
+        overwrite: bool, whether an existing directory may be replaced.
+        progress: function of a step's name, called as each step starts.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is False.
+        ValueError: on an invalid argument.
+        ExportError: if the model cannot be exported.
+        VerificationError: if the result is not the same model. Whatever is raised, what was at
+            `path` is still there.
+
+    Example:
+
+    ```python
+    report = keras_addnorm.export.to_saved_model(embedder, "saved_models/minilm")
+    ```
+    """
+    return run_export(
+        model,
+        path,
+        SAVED_MODEL,
+        RECIPES["float32"],
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        verify=verify,
+        overwrite=overwrite,
+        progress=progress,
+    )

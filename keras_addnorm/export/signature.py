@@ -1,0 +1,161 @@
+"""From a Keras model to one TensorFlow function with named inputs and outputs."""
+
+import dataclasses
+import re
+
+import keras
+
+from keras_addnorm.export.errors import ExportError
+
+SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: its name, its shape (None where unknown) and its dtype."""
+
+    name: str
+    shape: tuple
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Exportable:
+    """A traced model: `function` computes `outputs` from `inputs`; `module` holds its weights."""
+
+    model: keras.Model
+    inputs: tuple
+    module: object
+    function: object
+
+
+def make_exportable(model, batch_size, sequence_length):
+    """Traces `model` for inference in float32.
+
+    Args:
+        model: a built Keras model of the functional API (Sequential included).
+        batch_size: int, or None for any.
+        sequence_length: int, or None for any; replaces the axes that the model leaves open.
+
+    Raises:
+        ValueError: on a size that is not positive or that the model does not take.
+        ExportError: if the model or the backend cannot be exported.
+    """
+    import tensorflow as tf
+
+    for name, size in (("batch_size", batch_size), ("sequence_length", sequence_length)):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(
+                f"`{name}` must be a positive int, or None for any. Received: {name}={size!r}."
+            )
+    _refuse(model)
+    model = in_float32(model)
+    names = input_names(model)
+    inputs = tuple(
+        _input_spec(names[tensor.name], tensor, batch_size, sequence_length)
+        for tensor in keras.tree.flatten(model.input)
+    )
+
+    def serve(**kwargs):
+        structure = keras.tree.map_structure(lambda t: kwargs[names[t.name]], model.input)
+        return output_dict(model, model(structure, training=False))
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.serve = tf.function(serve, autograph=False)
+    specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
+    return Exportable(model, inputs, module, module.serve.get_concrete_function(**specs))
+
+
+def _refuse(model):
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            "Export needs the TensorFlow backend. "
+            f"Received: the {keras.backend.backend()} backend. Save the model, set "
+            "KERAS_BACKEND=tensorflow before Keras is imported, and load it again."
+        )
+    try:
+        keras.tree.flatten(model.input)
+    except (AttributeError, ValueError):
+        raise ExportError(
+            "Export takes a built Keras model of the functional API, whose inputs are known. "
+            f"Received: an object of type {type(model).__name__}. Wrap it: "
+            "keras.Model(inputs, model(inputs)) with inputs = keras.Input(...)."
+        ) from None
+    quantized = [layer.path for layer in model._flatten_layers() if layer.quantization_mode]
+    if quantized:
+        raise ExportError(
+            "Export takes float models; converters do not know Keras's quantized layers. "
+            f"Received: {len(quantized)} quantized layers, the first {quantized[0]!r}. "
+            "Export the model as it was before `quantize`, with quantization='dynamic_int8'."
+        )
+
+
+def input_names(model):
+    """Exported names of a model's inputs by the names of its tensors; unnamed ones are counted."""
+    tensors = keras.tree.flatten(model.input)
+    unnamed = re.compile(r"keras_tensor(_\d+)?")
+    names = {
+        tensor.name: f"input_{index}" if unnamed.fullmatch(tensor.name) else tensor.name
+        for index, tensor in enumerate(tensors)
+    }
+    if len(set(names.values())) < len(tensors):
+        raise ExportError(f"Inputs must have different names. Received: {list(names.values())}.")
+    return names
+
+
+def _input_spec(name, tensor, batch_size, sequence_length):
+    rest = tuple(tensor.shape[1:])
+    if rest.count(None) > 1:
+        raise ExportError(
+            "Export fills in the batch and one more open axis of an input. "
+            f"Received: {name} of shape {tuple(tensor.shape)}. Fix the others in keras.Input."
+        )
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    whole = "int" in dtype or dtype == "bool"
+    shape = (batch_size, *(sequence_length if size is None else size for size in rest))
+    return TensorSpec(name, shape, "int32" if whole else "float32")
+
+
+def output_dict(model, outputs):
+    """A model's outputs by name: a dict's own keys, names of layers the user named, or counted."""
+    if isinstance(outputs, dict):
+        return outputs
+    return dict(zip(_output_names(model), keras.tree.flatten(outputs), strict=True))
+
+
+def _output_names(model):
+    tensors = keras.tree.flatten(model.output)
+    names = []
+    for index, tensor in enumerate(tensors):
+        operation = tensor._keras_history.operation
+        given = re.sub(r"_\d+$", "", operation.name).replace("_", "")
+        named = given != type(operation).__name__.lower()  # Keras's own: `dense_3` for Dense.
+        fallback = "output" if len(tensors) == 1 else f"output_{index}"
+        names.append(operation.name if named else fallback)
+    if len(set(names)) < len(names):
+        names = [f"output_{index}" for index in range(len(names))]
+    return names
+
+
+def in_float32(model):
+    """`model` itself where it computes in float32; otherwise a float32 copy with its weights.
+
+    Mixed-precision graphs convert to ops that no shipped runtime has.
+    """
+    policies = {layer.compute_dtype for layer in model._flatten_layers()}
+    if not policies & {"float16", "bfloat16", "float64"}:
+        return model
+    config = _replace_dtypes(keras.saving.serialize_keras_object(model))
+    copy = keras.saving.deserialize_keras_object(config)
+    copy.set_weights([keras.ops.convert_to_numpy(w).astype("float32") for w in model.weights])
+    return copy
+
+
+def _replace_dtypes(config):
+    names = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
+    if isinstance(config, dict):
+        return {key: _replace_dtypes(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_replace_dtypes(value) for value in config)
+    return "float32" if config in names else config

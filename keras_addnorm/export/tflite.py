@@ -1,0 +1,131 @@
+"""Export to TFLite (LiteRT) with built-in ops only."""
+
+import pathlib
+import re
+
+from keras_addnorm.export.errors import ExportError
+from keras_addnorm.export.inspect import read_contents
+from keras_addnorm.export.pipeline import Format, run_export
+from keras_addnorm.export.recipes import get_recipe
+from keras_addnorm.export.runtime import LiteRTModel
+
+
+def _write(exportable, recipe, path):
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [exportable.function], exportable.module
+    )
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    recipe.configure(tf, converter)
+    try:
+        data = converter.convert()
+    except Exception as error:
+        unsupported = sorted(set(re.findall(r"'tf\.(\w+)' op is neither", str(error))))
+        if not unsupported:
+            first = str(error).strip().splitlines()[0]
+            raise ExportError(f"TensorFlow's converter failed: {first}") from error
+        raise ExportError(_explain(exportable, unsupported)) from error
+    path.write_bytes(data)
+
+
+def _explain(exportable, operations):
+    where = "; ".join(f"{name} in {_layer_of(exportable, name)}" for name in operations)
+    return (
+        "TFLite runtimes run built-in ops only, without Flex (TensorFlow) or custom ops. "
+        f"Received: a model that needs {where}. Write these layers with keras.ops that have "
+        "built-in counterparts, or leave them out of the exported model."
+    )
+
+
+def _layer_of(exportable, operation):
+    """Path of the first node of a type in the traced graph, which starts with the layers' names."""
+    graph = exportable.function.graph
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+    for node in nodes:
+        if node.op == operation:
+            return f"layer {node.name.rsplit('/', 1)[0]!r}"
+    return "an unknown layer"
+
+
+def _inspect(path, exportable, recipe):
+    contents = read_contents(path)
+    if contents.forbidden:
+        where = "; ".join(f"{op} for {name!r}" for op, name in contents.forbidden.items())
+        raise ExportError(
+            "A TFLite file must hold built-in ops and constants only, no custom, Flex or variable "
+            f"ops. Received: {where}. Replace the layers that these names start with."
+        )
+    if recipe.weight_dtype and recipe.weight_dtype not in contents.weight_types:
+        raise ExportError(
+            f"The converter found nothing to store as {recipe.weight_dtype.lower()}: it leaves "
+            "weights under 1024 elements as they are. Export with quantization=None."
+        )
+    return contents.operators, contents.weight_types
+
+
+TFLITE = Format("tflite", write=_write, open=LiteRTModel, inspect=_inspect)
+
+
+def to_tflite(
+    model,
+    path,
+    *,
+    quantization=None,
+    sequence_length=128,
+    batch_size=1,
+    verify=True,
+    overwrite=False,
+    progress=None,
+):
+    """Exports a Keras model to a .tflite file and proves that it is the same model.
+
+    Only built-in ops are allowed, so the file runs in every LiteRT runtime. Inputs and outputs
+    keep the model's names; integers are int32.
+
+    Args:
+        model: a built functional Keras model, such as a `TransformerEncoder` or `TextEmbedder`.
+        path: the file, ending in `.tflite`; `<name>.report.json` and, where the model has a
+            tokenizer, `<name>.vocab.txt` are written beside it.
+        quantization: None for float32, or a key of `RECIPES`: `"float16"` (weights in half the
+            space) or `"dynamic_int8"` (weights in a quarter, integer arithmetic).
+        sequence_length: int, or None for any length (inputs are resized at run time).
+        batch_size: int, or None for any batch, which costs delegate partitions.
+        verify: bool, whether the file is run in LiteRT and compared before it gets its name.
+        overwrite: bool, whether an existing file may be replaced.
+        progress: function of a step's name, called as each step starts.
+
+    Returns:
+        An `ExportReport`.
+
+    Raises:
+        FileExistsError: if `path` exists and `overwrite` is False.
+        ValueError: on an invalid argument.
+        ExportError: if the model cannot be exported, naming the op and the layer.
+        VerificationError: if the file is not the same model. Whatever is raised, what was at
+            `path` is still there.
+
+    Example:
+
+    ```python
+    report = keras_addnorm.export.to_tflite(
+        embedder, "saved_models/minilm.tflite", quantization="dynamic_int8"
+    )
+    ```
+    """
+    if pathlib.Path(path).suffix != ".tflite":
+        raise ValueError(
+            f"`path` must end in '.tflite'. Received: path={str(path)!r}. Add the ending."
+        )
+    return run_export(
+        model,
+        path,
+        TFLITE,
+        get_recipe(quantization),
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        verify=verify,
+        overwrite=overwrite,
+        progress=progress,
+    )

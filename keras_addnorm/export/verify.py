@@ -1,0 +1,123 @@
+"""Comparing an exported model with the Keras model it came from."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_addnorm.export.errors import VerificationError
+
+# A vector shorter than this, relative to the longest one, has no direction to compare.
+TINY = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputDifference:
+    """How far one output is from the reference, over unpadded positions only.
+
+    Attributes:
+        max_abs_error: largest absolute difference of any value.
+        max_abs_value: largest absolute value of the reference.
+        min_cosine, mean_cosine: of the vectors along the last axis.
+        vectors: how many vectors were compared.
+    """
+
+    max_abs_error: float
+    max_abs_value: float
+    min_cosine: float
+    mean_cosine: float
+    vectors: int
+
+
+def compare(reference, actual, padding_mask=None):
+    """Compares two arrays of the same shape; see `OutputDifference`.
+
+    Args:
+        reference: array `(batch, ..., features)`.
+        actual: the same.
+        padding_mask: `(batch, length)` of 0 and 1, or None. Where the arrays have these two
+            leading axes, positions with 0 are left out: their content is not defined.
+    """
+    reference, actual = np.asarray(reference, "float64"), np.asarray(actual, "float64")
+    if reference.shape != actual.shape:
+        raise VerificationError(
+            f"An output has shape {actual.shape}, but the Keras model's has {reference.shape}."
+        )
+    if padding_mask is not None and reference.ndim > 2:
+        if reference.shape[:2] == np.shape(padding_mask):
+            keep = np.asarray(padding_mask, bool)
+            reference, actual = reference[keep], actual[keep]
+    reference = reference.reshape(-1, reference.shape[-1])
+    actual = actual.reshape(reference.shape)
+    if not np.isfinite(actual).all():
+        raise VerificationError("An output holds NaN or infinity.")
+    lengths = np.linalg.norm(reference, axis=-1), np.linalg.norm(actual, axis=-1)
+    floor = TINY * max(lengths[0].max(), 1e-30)
+    lengths = np.maximum(lengths, floor)
+    cosine = (reference * actual).sum(-1) / (lengths[0] * lengths[1])
+    cosine = np.where(lengths[0] <= floor, 1.0, cosine)
+    return OutputDifference(
+        max_abs_error=float(np.abs(reference - actual).max()),
+        max_abs_value=float(np.abs(reference).max()),
+        min_cosine=float(cosine.min()),
+        mean_cosine=float(cosine.mean()),
+        vectors=len(cosine),
+    )
+
+
+def merge(differences):
+    """The difference over several comparisons of the same output."""
+    vectors = sum(d.vectors for d in differences)
+    return OutputDifference(
+        max_abs_error=max(d.max_abs_error for d in differences),
+        max_abs_value=max(d.max_abs_value for d in differences),
+        min_cosine=min(d.min_cosine for d in differences),
+        mean_cosine=sum(d.mean_cosine * d.vectors for d in differences) / vectors,
+        vectors=vectors,
+    )
+
+
+def verify(reference, actual, samples, recipe):
+    """Runs both models on all samples and holds their outputs against a recipe's tolerance.
+
+    Args:
+        reference, actual: functions of a dict of arrays that return a dict of arrays.
+        samples: list of such dicts.
+        recipe: the `Recipe` whose tolerance counts.
+
+    Returns:
+        Dict of `OutputDifference` by output name.
+
+    Raises:
+        VerificationError: naming the outputs that are too far off.
+    """
+    found = {}
+    for sample in samples:
+        expected, received = reference(sample), actual(sample)
+        if expected.keys() != received.keys():
+            raise VerificationError(
+                f"The exported model returns {sorted(received)}, not {sorted(expected)}."
+            )
+        for name in expected:
+            difference = compare(expected[name], received[name], sample.get("padding_mask"))
+            found.setdefault(name, []).append(difference)
+    differences = {name: merge(values) for name, values in found.items()}
+    problems = [
+        f"{name}: {problem}"
+        for name, difference in differences.items()
+        for problem in _problems(difference, recipe)
+    ]
+    if problems:
+        raise VerificationError(
+            f"The exported model is not the same model within the tolerance of {recipe.name}: "
+            f"{'; '.join(problems)}. Nothing was written."
+        )
+    return differences
+
+
+def _problems(difference, recipe):
+    if recipe.max_error is not None:
+        allowed = recipe.max_error * max(1.0, difference.max_abs_value)
+        if difference.max_abs_error > allowed:
+            yield f"max abs error {difference.max_abs_error:.2e} is above {allowed:.2e}"
+    if difference.vectors and difference.min_cosine < recipe.min_cosine:
+        yield f"cosine {difference.min_cosine:.6f} is below {recipe.min_cosine}"

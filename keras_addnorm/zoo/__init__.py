@@ -1,0 +1,7 @@
+"""Checkpoints of other libraries, imported exactly."""
+
+from keras_addnorm.zoo.convert import from_hugging_face
+from keras_addnorm.zoo.errors import CheckpointError
+from keras_addnorm.zoo.families import FAMILIES
+
+__all__ = ["FAMILIES", "CheckpointError", "from_hugging_face"]

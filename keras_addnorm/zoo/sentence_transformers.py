@@ -1,0 +1,62 @@
+"""The modules that sentence-transformers stacks on an encoder: pooling and normalization."""
+
+import pathlib
+
+from keras_addnorm.zoo.errors import CheckpointError
+from keras_addnorm.zoo.sources import read_json, read_object
+
+POOLING_KEYS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+}
+
+
+def embedder_arguments(folder, encoder_config):
+    """Reads `modules.json` and its pooling config into arguments of `TextEmbedder`.
+
+    A folder without `modules.json` gets what sentence-transformers gives it: mean pooling,
+    not normalized.
+
+    Raises:
+        CheckpointError: if there is a module or pooling mode that cannot be honoured.
+    """
+    modules = read_json(folder, "modules.json")
+    if modules is None:
+        return {"pooling": "mean", "normalize": False}
+    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+        raise CheckpointError(folder, ["modules.json must hold a list of modules"])
+    kinds = [str(module.get("type", "")).rsplit(".", 1)[-1] for module in modules]
+    if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise CheckpointError(
+            folder,
+            [
+                "modules.json is supported as Transformer, Pooling and, at the end, Normalize; "
+                f"got {', '.join(kinds)}"
+            ],
+        )
+    path = str(modules[1].get("path", ""))
+    if pathlib.PurePath(path).name != path:
+        raise CheckpointError(folder, [f"modules.json points out of the folder: {path!r}"])
+    config = read_object(pathlib.Path(folder) / path, "config.json")
+    pooling = _pooling(folder, config)
+    width = config.get("word_embedding_dimension", encoder_config["hidden_dim"])
+    if width != encoder_config["hidden_dim"]:
+        raise CheckpointError(
+            folder,
+            [f"pooling expects {width} features, the encoder has {encoder_config['hidden_dim']}"],
+        )
+    return {"pooling": pooling, "normalize": kinds[-1] == "Normalize"}
+
+
+def _pooling(folder, config):
+    modes = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
+    if not modes and isinstance(config.get("pooling_mode"), str):
+        modes = [f"pooling_mode_{config['pooling_mode']}"]
+    names = {**POOLING_KEYS, **{f"pooling_mode_{name}": name for name in POOLING_KEYS.values()}}
+    if len(modes) != 1 or modes[0] not in names:
+        raise CheckpointError(
+            folder,
+            [f"pooling is supported as one of {', '.join(POOLING_KEYS)}; got {modes or 'none'}"],
+        )
+    return names[modes[0]]

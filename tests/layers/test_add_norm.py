@@ -1,0 +1,187 @@
+"""AddNorm: values, the residual schemes it serves, masks, half precision, errors."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_addnorm.layers import AddNorm
+from tests import reference
+from tests.common import keras_mask, randomize, to_numpy, weights_of
+
+# Sums of 8 float32 numbers of size 1, a square root and a division: a few units of 6e-8 each.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+SHAPE = (2, 5, 8)
+
+
+def pair(rng, shape=SHAPE):
+    return rng.normal(size=shape).astype("float32"), rng.normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm", "none"])
+@pytest.mark.parametrize("residual_scale", [1.0, 2.5])
+@pytest.mark.parametrize("branch_scale", [None, 0.5])
+def test_values(rng, kind, residual_scale, branch_scale):
+    x, y = pair(rng)
+    layer = AddNorm(
+        kind,
+        epsilon=1e-3,
+        residual_scale=residual_scale,
+        branch_scale=branch_scale,
+        return_sum=True,
+    )
+    layer(x, y)
+    randomize(layer, rng)
+    expected = reference.add_norm(weights_of(layer), x, y, kind, 1e-3, residual_scale)
+    for got, want in zip(layer(x, y), expected, strict=True):
+        np.testing.assert_allclose(to_numpy(got), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8), (2, 3, 4, 8)])
+def test_normalizes_the_last_axis_of_any_rank(rng, shape):
+    x, y = pair(rng, shape)
+    layer = AddNorm()
+    layer(x, y)
+    randomize(layer, rng)
+    want, _ = reference.add_norm(weights_of(layer), x, y)
+    np.testing.assert_allclose(to_numpy(layer(x, y)), want, **TOLERANCE)
+
+
+def test_return_sum_gives_the_same_normed_value(rng):
+    x, y = pair(rng)
+    normed, total = AddNorm(return_sum=True)(x, y)
+    np.testing.assert_array_equal(to_numpy(AddNorm()(x, y)), to_numpy(normed))
+    np.testing.assert_array_equal(to_numpy(total), x + y)
+
+
+def test_constant_row_normalizes_to_zero():
+    ones = np.ones((1, 2, 8), "float32")
+    np.testing.assert_array_equal(to_numpy(AddNorm()(ones, ones)), np.zeros((1, 2, 8)))
+
+
+@pytest.mark.parametrize("start", [0, 0.0, 0.75])
+def test_branch_scale_is_one_trainable_scalar(rng, start):
+    x, y = pair(rng)
+    layer = AddNorm("none", branch_scale=start)
+    # x + start * y in float32: one rounding of the product, one of the sum.
+    np.testing.assert_allclose(to_numpy(layer(x, y)), x + start * y, rtol=1e-6, atol=1e-6)
+    assert [tuple(w.shape) for w in layer.trainable_weights] == [()]
+
+
+def test_dropout_drops_the_branch_only(rng):
+    x, y = pair(rng, (4, 50, 8))
+    layer = AddNorm("none", dropout=0.5)
+    np.testing.assert_array_equal(to_numpy(layer(x, y)), x + y)
+    got = to_numpy(layer(x, y, training=True))
+    dropped, kept = got == x, got == x + 2 * y
+    assert np.all(dropped | kept)
+    # 1600 fair coins: the share strays by 0.0125 (one deviation), so 0.1 is eight of them.
+    assert abs(dropped.mean() - 0.5) < 0.1
+
+
+def test_norm_given_as_a_layer_is_copied(rng):
+    x, y = pair(rng)
+    norm = keras.layers.LayerNormalization(epsilon=0.1, center=False)
+    first, second = AddNorm(norm), AddNorm(norm)
+    got = to_numpy(first(x, y))
+    np.testing.assert_allclose(got, reference.layer_norm(x + y, 1.0, 0.0, 0.1), **TOLERANCE)
+    second(x, y)
+    assert not norm.built
+    assert first.norm_layer is not norm and first.norm_layer is not second.norm_layer
+    assert len(first.weights) == 1
+    revived = AddNorm.from_config(first.get_config())
+    np.testing.assert_array_equal(to_numpy(revived(x, y)), got)
+
+
+@pytest.mark.parametrize("return_sum", [False, True])
+def test_mask_of_the_residual_stream_survives(return_sum):
+    ids = np.array([[1, 2, 0], [3, 0, 0]])
+    x = keras.layers.Embedding(5, 8, mask_zero=True)(ids)
+    y = keras.layers.Embedding(5, 8)(ids)
+    outputs = keras.tree.flatten(AddNorm(return_sum=return_sum)(x, y))
+    assert len(outputs) == 1 + return_sum
+    for output in outputs:
+        np.testing.assert_array_equal(keras_mask(output), ids != 0)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm", "none"])
+def test_half_precision(rng, dtype, kind):
+    x, y = pair(rng)
+    layer = AddNorm(kind, dtype=dtype)
+    output = layer(x, y)
+    assert keras.backend.standardize_dtype(output.dtype) == layer.compute_dtype
+    want, _ = reference.add_norm(weights_of(layer), x, y, kind)
+    # Two inputs, a sum and an output are rounded, each by 2^-9 (bfloat16) or 2^-12 (float16)
+    # of a value up to 4; the norm divides by about 1.4.
+    atol = 0.06 if "bfloat16" in dtype else 0.008
+    np.testing.assert_allclose(to_numpy(output), want, rtol=0, atol=atol)
+
+
+def test_half_precision_norm_survives_squares_beyond_float16(rng):
+    x = 1000 * rng.normal(size=SHAPE).astype("float32")  # squares overflow float16 (65504)
+    output = to_numpy(AddNorm(dtype="float16")(x, x))
+    assert np.isfinite(output).all()
+    assert 0.9 < output.std() < 1.1
+
+
+def test_norm_layer_works_in_the_precision_of_the_owner(rng):
+    x, y = pair(rng)
+    layer = AddNorm(keras.layers.LayerNormalization(), dtype="mixed_float16")
+    symbolic = layer(keras.Input(SHAPE[1:]), keras.Input(SHAPE[1:]))
+    assert keras.backend.standardize_dtype(layer(x, y).dtype) == symbolic.dtype == "float16"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "name", "fix"),
+    [
+        ({"norm": "batch"}, "norm", "'layer_norm', 'rms_norm', 'none', or a Keras layer"),
+        ({"norm": None}, "norm", "Keras layer instance"),
+        ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
+        ({"epsilon": -1e-5}, "epsilon", "Pass a small float such as 1e-5"),
+        ({"epsilon": float("nan")}, "epsilon", "finite"),
+        ({"epsilon": float("inf")}, "epsilon", "finite"),
+        ({"epsilon": "1e-5"}, "epsilon", "Pass a float"),
+        ({"residual_scale": float("inf")}, "residual_scale", "finite"),
+        ({"residual_scale": True}, "residual_scale", "Pass a float"),
+        ({"branch_scale": float("nan")}, "branch_scale", "finite"),
+        ({"branch_scale": "x"}, "branch_scale", "Pass a float"),
+        ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
+        ({"dropout": -0.1}, "dropout", "Pass for instance 0.1"),
+        ({"dropout": float("nan")}, "dropout", "finite"),
+        ({"residual_scal": 2.0}, "residual_scal", "Did you mean `residual_scale`?"),
+    ],
+)
+def test_bad_argument_is_named_with_its_fix(kwargs, name, fix):
+    with pytest.raises(ValueError, match="AddNorm") as error:
+        AddNorm(**kwargs)
+    assert f"`{name}`" in str(error.value)
+    assert fix in str(error.value)
+
+
+@pytest.mark.parametrize("call", [lambda x: AddNorm()([x, x]), lambda x: AddNorm()(x)])
+def test_one_list_or_one_tensor_is_refused(rng, call):
+    with pytest.raises(ValueError, match=r"Call `AddNorm\(\)\(x, y\)`, not"):
+        call(pair(rng)[0])
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4), (2, 1, 8), (5, 8)])
+def test_shapes_that_differ_are_refused(rng, shape):
+    x, y = np.zeros(SHAPE, "float32"), np.zeros(shape, "float32")
+    with pytest.raises(ValueError, match="same shape.*output_dim"):
+        AddNorm()(x, y)
+
+
+def test_shapes_that_differ_are_refused_after_the_first_call_too():
+    x = np.zeros(SHAPE, "float32")
+    layer = AddNorm()
+    layer(x, x)
+    with pytest.raises(ValueError, match="same shape"):
+        layer(x, x[:, :1])
+
+
+def test_unknown_length_beside_a_known_one_is_no_difference(rng):
+    x, y = keras.Input((None, 8)), keras.Input((5, 8))
+    model = keras.Model([x, y], AddNorm()(x, y))
+    a, b = pair(rng)
+    want, _ = reference.add_norm({"norm/gamma": 1.0, "norm/beta": 0.0}, a, b)
+    np.testing.assert_allclose(to_numpy(model([a, b])), want, **TOLERANCE)

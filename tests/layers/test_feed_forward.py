@@ -1,0 +1,130 @@
+"""FeedForward: values, dropout, masks, half precision, errors."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_addnorm.layers import FeedForward
+from tests import reference
+from tests.common import keras_mask, randomize, to_numpy, weights_of
+
+# Dot products of 16 float32 numbers of size 1: a few units of 6e-8 in sums of up to 10.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def data(rng, shape=(2, 5, 8)):
+    return rng.normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "tanh"])
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("output_dim", [None, 3])
+def test_values(rng, activation, use_bias, output_dim):
+    x = data(rng)
+    layer = FeedForward(16, activation, output_dim=output_dim, use_bias=use_bias)
+    layer(x)
+    randomize(layer, rng)
+    weights = weights_of(layer)
+    assert len(weights) == (4 if use_bias else 2)
+    want = reference.feed_forward(weights, x, activation)
+    assert want.shape == (2, 5, output_dim or 8)
+    np.testing.assert_allclose(to_numpy(layer(x)), want, **TOLERANCE)
+
+
+def test_gelu_is_the_exact_one():
+    exact, approximate = (reference.ACTIVATIONS[n](np.array(2.0)) for n in ("gelu", "gelu_tanh"))
+    assert abs(exact - approximate) > 1e-4  # so that 1e-6 tells them apart
+    layer = FeedForward(1, "gelu", kernel_initializer="ones")
+    assert to_numpy(layer(np.array([[2.0]]))) == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 5, 8), (2, 3, 4, 8)])
+def test_any_rank(rng, shape):
+    x = data(rng, shape)
+    layer = FeedForward(16)
+    layer(x)
+    randomize(layer, rng)
+    got = to_numpy(layer(x))
+    np.testing.assert_allclose(got, reference.feed_forward(weights_of(layer), x), **TOLERANCE)
+
+
+def test_callable_activation(rng):
+    x = data(rng)
+    layer = FeedForward(16, keras.ops.negative)
+    layer(x)
+    randomize(layer, rng)
+    weights = weights_of(layer)
+    hidden = -reference.dense(reference.below(weights, "intermediate"), x)
+    want = reference.dense(reference.below(weights, "output"), hidden)
+    np.testing.assert_allclose(to_numpy(layer(x)), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", None])
+def test_activation_survives_json(rng, activation):
+    x = data(rng)
+    layer = FeedForward(16, activation, kernel_initializer=keras.initializers.GlorotUniform(3))
+    revived = FeedForward.from_config(json.loads(json.dumps(layer.get_config())))
+    assert revived.activation is layer.activation
+    np.testing.assert_array_equal(to_numpy(revived(x)), to_numpy(layer(x)))
+
+
+def test_dropout_is_between_the_two_layers():
+    x = np.ones((4, 50, 8), "float32")
+    layer = FeedForward(8, dropout=0.5, kernel_initializer="identity", bias_initializer="zeros")
+    np.testing.assert_array_equal(to_numpy(layer(x)), x)
+    got = to_numpy(layer(x, training=True))
+    assert set(np.unique(got)) == {0.0, 2.0}
+    # 1600 fair coins: the mean strays by 0.025 (one deviation), so 0.2 is eight of them.
+    assert abs(got.mean() - 1.0) < 0.2
+
+
+def test_mask_survives():
+    ids = np.array([[1, 2, 0], [3, 0, 0]])
+    x = keras.layers.Embedding(5, 8, mask_zero=True)(ids)
+    np.testing.assert_array_equal(keras_mask(FeedForward(16)(x)), ids != 0)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_half_precision(rng, dtype):
+    x = data(rng)
+    layer = FeedForward(16, "gelu", dtype=dtype)
+    output = layer(x)
+    assert keras.backend.standardize_dtype(output.dtype) == layer.compute_dtype
+    want = reference.feed_forward(weights_of(layer), x, "gelu")
+    # Inputs, kernels, hidden and output values of up to 4 are each rounded by 2^-9 (bfloat16)
+    # or 2^-12 (float16); the errors of 16 products add up like a random walk.
+    atol = 0.06 if "bfloat16" in dtype else 0.008
+    np.testing.assert_allclose(to_numpy(output), want, rtol=0, atol=atol)
+
+
+def test_the_two_kernels_start_differently():
+    layer = FeedForward(8, kernel_initializer=keras.initializers.RandomNormal())
+    layer.build((None, 8))
+    first, second = layer.intermediate_dense.kernel, layer.output_dense.kernel
+    assert not np.array_equal(to_numpy(first.value), to_numpy(second.value))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "name", "fix"),
+    [
+        ({"intermediate_dim": 0}, "intermediate_dim", "Pass a positive int"),
+        ({"intermediate_dim": -4}, "intermediate_dim", "Pass a positive int"),
+        ({"intermediate_dim": 4.0}, "intermediate_dim", "Pass a positive int"),
+        ({"intermediate_dim": True}, "intermediate_dim", "Pass a positive int"),
+        ({"intermediate_dim": None}, "intermediate_dim", "Pass a positive int"),
+        ({"output_dim": 0}, "output_dim", "Pass a positive int"),
+        ({"output_dim": "8"}, "output_dim", "Pass a positive int"),
+        ({"dropout": 1.5}, "dropout", "Pass for instance 0.1"),
+        ({"dropout": "a"}, "dropout", "Pass a float"),
+        ({"activation": "rellu"}, "activation", "'gelu_tanh', or a callable"),
+        ({"activation": 3}, "activation", "'gelu_tanh', or a callable"),
+        ({"intermediate_dims": 4}, "intermediate_dims", "Did you mean `intermediate_dim`?"),
+    ],
+)
+def test_bad_argument_is_named_with_its_fix(kwargs, name, fix):
+    with pytest.raises(ValueError, match="FeedForward") as error:
+        FeedForward(**{"intermediate_dim": 4, **kwargs})
+    assert f"`{name}`" in str(error.value)
+    assert fix in str(error.value)
