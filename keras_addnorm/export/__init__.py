@@ -1,6 +1,7 @@
 """Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
 
 from keras_addnorm.export.errors import ExportError, VerificationError
+from keras_addnorm.export.pipeline import verify_file
 from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport
 from keras_addnorm.export.saved_model import to_saved_model
@@ -14,4 +15,5 @@ __all__ = [
     "VerificationError",
     "to_saved_model",
     "to_tflite",
+    "verify_file",
 ]

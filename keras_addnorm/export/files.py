@@ -45,8 +45,8 @@ def refuse_existing(path, overwrite):
     """Raises FileExistsError if `path` exists and must not be replaced."""
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(
-            f"{path} exists already and is left as it is. Pass overwrite=True to replace it, or "
-            "choose another name."
+            f"{path} exists already and is left as it is. Pass overwrite=True (--overwrite on the "
+            "command line) to replace it, or choose another name."
         )
 
 

@@ -8,9 +8,13 @@ from collections.abc import Callable
 import keras
 
 from keras_addnorm.export import files
+from keras_addnorm.export.errors import ExportError
+from keras_addnorm.export.inspect import read_contents
+from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.report import ExportReport, companion, versions
+from keras_addnorm.export.runtime import open_model
 from keras_addnorm.export.samples import make_samples
-from keras_addnorm.export.signature import input_names, make_exportable, output_dict
+from keras_addnorm.export.signature import in_float32, input_names, make_exportable, output_dict
 from keras_addnorm.export.tokenizer import describe_tokenizer
 from keras_addnorm.export.verify import verify as run_verification
 
@@ -90,6 +94,42 @@ def _place_all(model, report, draft, path):
     files.place(draft, path)
     for suffix in notes:
         files.place(draft.parent / f"draft{suffix}", companion(path, suffix))
+
+
+def verify_file(model, path, progress=None):
+    """Compares an exported file with the Keras model it should be, on real-looking inputs.
+
+    Args:
+        model: the Keras model.
+        path: a .tflite file or a SavedModel directory.
+        progress: function of a step's name, called as each step starts.
+
+    Returns:
+        `(recipe, differences)`: the `Recipe` whose tolerance counts, told from the dtypes of the
+        file's weights, and a dict of `OutputDifference` by output name.
+
+    Raises:
+        ExportError: if the file cannot be run, or takes other inputs than the model.
+        VerificationError: if it is not the same model within the recipe's tolerance.
+    """
+    announce = progress or (lambda step: None)
+    announce(f"loading {path}")
+    exported = open_model(path)
+    model = in_float32(model)
+    expected, received = set(input_names(model).values()), {s.name for s in exported.inputs}
+    if expected != received:
+        raise ExportError(
+            f"{path} takes the inputs {sorted(received)}, the model {sorted(expected)}: they are "
+            "different models. Compare the file with the model that it was exported from."
+        )
+    recipe = RECIPES["float32"]
+    if pathlib.Path(path).is_file():
+        types = read_contents(path).weight_types
+        recipe = next((r for r in RECIPES.values() if r.weight_dtype in types), recipe)
+    announce("comparing it with the Keras model")
+    length = next((s.shape[1] for s in exported.inputs if len(s.shape) > 1), None)
+    samples = make_samples(model, exported.inputs, _lengths(model, length))
+    return recipe, run_verification(keras_function(model), exported, samples, recipe)
 
 
 def _lengths(model, sequence_length):

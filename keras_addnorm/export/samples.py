@@ -18,7 +18,7 @@ SENTENCES = (
     "Version 2.0 adds support for GPUs, fixes 14 bugs and drops Python 3.8.",
     "Il pleut beaucoup à Brest.",
     "Thanks!",
-    "Photosynthesis turns carbon dioxide and water into sugar and oxygen, using the energy of light.",
+    "Photosynthesis turns carbon dioxide and water into sugar and oxygen, using light.",
 )
 
 

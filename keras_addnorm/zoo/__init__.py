@@ -3,5 +3,6 @@
 from keras_addnorm.zoo.convert import from_hugging_face
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.families import FAMILIES
+from keras_addnorm.zoo.load import load
 
-__all__ = ["FAMILIES", "CheckpointError", "from_hugging_face"]
+__all__ = ["FAMILIES", "CheckpointError", "from_hugging_face", "load"]

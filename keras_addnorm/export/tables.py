@@ -1,0 +1,114 @@
+"""Tables for the terminal."""
+
+import itertools
+import pathlib
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from keras_addnorm.export.files import size_and_digest
+from keras_addnorm.export.inspect import read_contents
+from keras_addnorm.export.runtime import open_model
+
+
+def megabytes(size):
+    """A size in bytes as millions of bytes, for people."""
+    return f"{size / 1e6:.2f} MB"
+
+
+def _facts(title, rows):
+    table = Table(title=escape(title), show_header=False, title_justify="left")
+    for name, value in rows:
+        table.add_row(name, escape(str(value)))
+    return table
+
+
+def _shape(spec):
+    sizes = ", ".join("any" if size is None else str(size) for size in spec.shape)
+    return f"{spec.name}: {spec.dtype} ({sizes})"
+
+
+def _signature(inputs, outputs):
+    yield from (("input", _shape(spec)) for spec in inputs)
+    yield from (("output", _shape(spec)) for spec in outputs)
+
+
+def _contents(operators, weight_types):
+    if operators:
+        common = sorted(operators.items(), key=lambda item: -item[1])
+        yield "operators", f"{sum(operators.values())}: " + ", ".join(f"{n} {o}" for o, n in common)
+    if weight_types:
+        yield "weights", ", ".join(f"{k} {megabytes(v)}" for k, v in weight_types.items())
+
+
+def report_table(report):
+    """An `ExportReport` as a table."""
+    rows = [
+        ("format", f"{report.format}, {report.quantization}"),
+        ("size", megabytes(report.bytes)),
+        *_signature(report.inputs, report.outputs),
+        *_contents(report.operators, report.weight_types),
+    ]
+    if report.xnnpack_partitions is not None:
+        rows.append(("XNNPACK partitions", report.xnnpack_partitions))
+    for name, d in report.verification.items():
+        text = f"max abs error {d.max_abs_error:.1e}, cosine at least {d.min_cosine:.6f}"
+        rows.append((f"verified {name}", text))
+    rows.append(("time", f"{report.seconds:.1f} s"))
+    return _facts(str(report.path), rows)
+
+
+def differences_table(differences):
+    """A dict of `OutputDifference` as a table."""
+    table = Table("output", "vectors", "max abs error", "min cosine", "mean cosine")
+    for name, d in differences.items():
+        error, low, mean = f"{d.max_abs_error:.1e}", f"{d.min_cosine:.6f}", f"{d.mean_cosine:.6f}"
+        table.add_row(escape(name), str(d.vectors), error, low, mean)
+    return table
+
+
+def file_table(path):
+    """What is in an exported model, as a table."""
+    model = open_model(path)
+    size, digest = size_and_digest(path)
+    rows = [("size", megabytes(size)), ("sha256", digest)]
+    rows += _signature(model.inputs, model.outputs)
+    if pathlib.Path(path).is_file():
+        contents = read_contents(path)
+        rows += _contents(contents.operators, contents.weight_types)
+        rows.append(("XNNPACK partitions", model.partitions))
+    return _facts(str(path), rows)
+
+
+def model_table(model):
+    """What a Keras model is, as a table."""
+    rows = [("class", type(model).__name__), ("parameters", f"{model.count_params():,}")]
+    backbone = getattr(model, "backbone", model)
+    for part in dict.fromkeys((model, backbone)):
+        config = part.get_config()
+        plain = {k: v for k, v in config.items() if isinstance(v, (int, float, str))}
+        rows += [(name, value) for name, value in plain.items() if name != "trainable"]
+    return _facts(model.name, rows)
+
+
+def similarity_table(texts, embeddings):
+    """Cosine similarities of all pairs of texts, the most similar pair first.
+
+    Args:
+        texts: list of strings.
+        embeddings: dict of arrays `(len(texts), features)` by column title; the first one sorts.
+    """
+    columns = {}
+    for title, vectors in embeddings.items():
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+        columns[title] = unit @ unit.T
+    first = next(iter(columns.values()))
+    pairs = sorted(itertools.combinations(range(len(texts)), 2), key=lambda pair: -first[pair])
+    table = Table("text", "text", title="cosine similarity", title_justify="left")
+    for title in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    for i, j in pairs:
+        values = [f"{similarity[i, j]:.3f}" for similarity in columns.values()]
+        table.add_row(escape(texts[i]), escape(texts[j]), *values)
+    return table
