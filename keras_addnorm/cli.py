@@ -160,6 +160,7 @@ def run_verify(args, progress):
             f"{args.model} is the same model as {args.against}, within the tolerance of "
             f"{recipe.name}.",
             markup=False,
+            soft_wrap=True,
         )
 
     return show

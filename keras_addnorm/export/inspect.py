@@ -42,6 +42,8 @@ def read_contents(path):
         raise ExportError(f"{path} is no TFLite model: its identifier is {data[4:8]!r}.")
     try:
         model = schema.Model.GetRootAs(data)
+        if not model.SubgraphsLength():
+            raise ValueError("it has no graph")
         return _contents(model, _names(schema.BuiltinOperator), _names(schema.TensorType))
     except Exception as error:
         raise ExportError(f"{path} is a broken TFLite model: {error}") from error

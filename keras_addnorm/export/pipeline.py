@@ -13,8 +13,8 @@ from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.report import ExportReport, companion, versions
 from keras_addnorm.export.runtime import open_model
-from keras_addnorm.export.samples import make_samples
-from keras_addnorm.export.signature import in_float32, input_names, make_exportable, output_dict
+from keras_addnorm.export.samples import longest_sequence, make_samples
+from keras_addnorm.export.signature import input_names, make_exportable, output_dict, prepare
 from keras_addnorm.export.tokenizer import describe_tokenizer
 from keras_addnorm.export.verify import verify as run_verification
 
@@ -48,8 +48,10 @@ def run_export(
     announce = progress or (lambda step: None)
     path = pathlib.Path(path)
     files.refuse_existing(path, overwrite)
+    functional = prepare(model)
+    _check_length(functional, sequence_length)
     announce("tracing the model")
-    exportable = make_exportable(model, batch_size, sequence_length)
+    exportable = make_exportable(functional, batch_size, sequence_length)
     with files.staging(path) as folder:
         draft = folder / path.name
         announce(f"writing {recipe.name} {form.name}")
@@ -84,6 +86,15 @@ def run_export(
     return report
 
 
+def _check_length(model, sequence_length):
+    longest = longest_sequence(model)
+    if sequence_length and longest and sequence_length > longest:
+        raise ValueError(
+            f"`sequence_length` must be at most {longest}, the longest sequence of the model. "
+            f"Received: sequence_length={sequence_length}. Pass sequence_length={longest} or less."
+        )
+
+
 def _place_all(model, report, draft, path):
     notes = {".report.json": report.to_json()}
     if report.tokenizer is not None:
@@ -115,7 +126,7 @@ def verify_file(model, path, progress=None):
     announce = progress or (lambda step: None)
     announce(f"loading {path}")
     exported = open_model(path)
-    model = in_float32(model)
+    model = prepare(model)
     expected, received = set(input_names(model).values()), {s.name for s in exported.inputs}
     if expected != received:
         raise ExportError(
@@ -135,8 +146,7 @@ def verify_file(model, path, progress=None):
 def _lengths(model, sequence_length):
     if sequence_length is not None:
         return (sequence_length,)
-    backbone = getattr(model, "backbone", model)
-    longest = getattr(backbone, "max_sequence_length", max(LENGTHS))
+    longest = longest_sequence(model) or max(LENGTHS)
     return sorted({min(length, longest) for length in LENGTHS})
 
 

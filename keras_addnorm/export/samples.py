@@ -3,7 +3,11 @@
 import keras
 import numpy as np
 
-from keras_addnorm.layers import TokenAndPositionEmbedding
+from keras_addnorm.layers import (
+    LearnedPositionEncoding,
+    SinusoidalPositionEncoding,
+    TokenAndPositionEmbedding,
+)
 
 SENTENCES = (
     "A cat sits on the mat.",
@@ -86,6 +90,16 @@ def tokenize(preprocessor, texts, length):
     at_length = type(preprocessor)(tokenizer=tokenizer, sequence_length=length, **arguments)
     encoded = at_length(list(texts))
     return {n: keras.ops.convert_to_numpy(v).astype("int32") for n, v in encoded.items()}
+
+
+def longest_sequence(model):
+    """The longest sequence that a model's position encodings know, or None where it has none."""
+    limits = [
+        layer.max_sequence_length
+        for layer in model._flatten_layers()
+        if isinstance(layer, (LearnedPositionEncoding, SinusoidalPositionEncoding))
+    ]
+    return min(limits, default=None)
 
 
 def id_limits(model):

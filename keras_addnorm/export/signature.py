@@ -30,16 +30,16 @@ class Exportable:
 
 
 def make_exportable(model, batch_size, sequence_length):
-    """Traces `model` for inference in float32.
+    """Traces `model` for inference.
 
     Args:
-        model: a built Keras model of the functional API (Sequential included).
+        model: what `prepare` returned.
         batch_size: int, or None for any.
         sequence_length: int, or None for any; replaces the axes that the model leaves open.
 
     Raises:
-        ValueError: on a size that is not positive or that the model does not take.
-        ExportError: if the model or the backend cannot be exported.
+        ValueError: on a size that is not positive.
+        ExportError: if the inputs cannot be named or sized.
     """
     import tensorflow as tf
 
@@ -48,8 +48,6 @@ def make_exportable(model, batch_size, sequence_length):
             raise ValueError(
                 f"`{name}` must be a positive int, or None for any. Received: {name}={size!r}."
             )
-    _refuse(model)
-    model = in_float32(model)
     names = input_names(model)
     inputs = tuple(
         _input_spec(names[tensor.name], tensor, batch_size, sequence_length)
@@ -67,13 +65,20 @@ def make_exportable(model, batch_size, sequence_length):
     return Exportable(model, inputs, module, module.serve.get_concrete_function(**specs))
 
 
-def _refuse(model):
+def prepare(model):
+    """The functional float32 form of a model: itself, where it is that already.
+
+    Raises:
+        ExportError: if the model or the backend cannot be exported.
+    """
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
             "Export needs the TensorFlow backend. "
             f"Received: the {keras.backend.backend()} backend. Save the model, set "
             "KERAS_BACKEND=tensorflow before Keras is imported, and load it again."
         )
+    if isinstance(model, keras.Sequential) and model.built:
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     try:
         keras.tree.flatten(model.input)
     except (AttributeError, ValueError):
@@ -89,6 +94,7 @@ def _refuse(model):
             f"Received: {len(quantized)} quantized layers, the first {quantized[0]!r}. "
             "Export the model as it was before `quantize`, with quantization='dynamic_int8'."
         )
+    return _in_float32(model)
 
 
 def input_names(model):
@@ -138,7 +144,7 @@ def _output_names(model):
     return names
 
 
-def in_float32(model):
+def _in_float32(model):
     """`model` itself where it computes in float32; otherwise a float32 copy with its weights.
 
     Mixed-precision graphs convert to ops that no shipped runtime has.

@@ -79,6 +79,8 @@ def combine_masks(
 
 def masked_softmax(scores, keep):
     """Softmax over the last axis of float32 `scores` with masked entries at exactly 0."""
+    if scores.shape[-1] == 1:  # One key takes it all; Keras warns about such a softmax.
+        return ops.ones_like(scores)
     if keep is not None:
         scores = ops.add(scores, ops.multiply(ops.subtract(keep, 1.0), MASKED))
     return ops.softmax(scores, axis=-1)

@@ -23,7 +23,8 @@ def _max(x, keep):
 
 
 def _cls(x, keep):
-    return x[:, 0]
+    # `x[:, 0]` would become an op that delegates do not take.
+    return ops.reshape(x[:, :1], (-1, x.shape[-1]))
 
 
 POOLINGS = {"mean": _mean, "cls": _cls, "max": _max}

@@ -7,6 +7,7 @@ from keras_addnorm.layers import (
     AddNorm,
     FeedForward,
     MultiHeadAttention,
+    SequencePooling,
     TokenAndPositionEmbedding,
     checks,
 )
@@ -192,7 +193,8 @@ class TransformerEncoder(Backbone):
                 dtype=dtype,
                 name="pooler",
             )
-            outputs["pooled_output"] = dense(n[:, 0])
+            first = SequencePooling("cls", dtype=dtype, name="first_token")
+            outputs["pooled_output"] = dense(first(n, padding_mask=mask))
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
         # === Config ===

@@ -31,16 +31,20 @@ class Weight:
 class Checkpoint:
     """The safetensors files of one folder, opened lazily; never pickles.
 
+    Args:
+        folder: the checkpoint.
+        renames: dict of name endings that older files use, and what they are called today.
+
     Raises:
         CheckpointError: if there are no safetensors files, the index points out of the folder,
-            or a file is broken.
+            a file is broken, or a tensor is there twice.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, renames):
         import safetensors
 
         self.folder = pathlib.Path(folder)
-        self._files = {}
+        self._tensors = {}  # (file, name in the file) by today's name
         for path in self._paths():
             try:
                 file = safetensors.safe_open(path, framework="np")
@@ -48,7 +52,11 @@ class Checkpoint:
                 raise CheckpointError(
                     self.folder, [f"{path.name} is no valid safetensors file: {error}"]
                 ) from error
-            self._files.update({name: file for name in file.keys()})
+            for stored in file.keys():
+                name = _rename(stored, renames)
+                if name in self._tensors:
+                    raise CheckpointError(self.folder, [f"tensor `{name}` is there twice"])
+                self._tensors[name] = (file, stored)
 
     def _paths(self):
         single = self.folder / "model.safetensors"
@@ -76,21 +84,30 @@ class Checkpoint:
         return [self.folder / name for name in names]
 
     def __contains__(self, name):
-        return name in self._files
+        return name in self._tensors
 
     def names(self):
         """The names of all tensors."""
-        return sorted(self._files)
+        return sorted(self._tensors)
 
     def header(self, name):
         """(dtype, shape) of a tensor, from the file's header."""
-        entry = self._files[name].get_slice(name)
+        file, stored = self._tensors[name]
+        entry = file.get_slice(stored)
         return entry.get_dtype(), tuple(entry.get_shape())
 
     def read(self, weight):
         """The tensor of a table's row as a float32 array in our layout."""
-        value = np.asarray(self._files[weight.tensor].get_tensor(weight.tensor), dtype="float32")
+        file, stored = self._tensors[weight.tensor]
+        value = np.asarray(file.get_tensor(stored), dtype="float32")
         return value.T if weight.transpose else value
+
+
+def _rename(name, renames):
+    for old, new in renames.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
 
 
 def find_problems(checkpoint, table, ignored):

@@ -45,7 +45,7 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32"):
         )
     folder = resolve(folder_or_repo)
     family, encoder_config, problems = _read_config(folder)
-    checkpoint = Checkpoint(folder)
+    checkpoint = Checkpoint(folder, family.renames)
     prefix = "" if family.anchor in checkpoint else family.prefix
     pooler_tensor, pooler_activation = family.pooler
     has_pooler = prefix + pooler_tensor in checkpoint

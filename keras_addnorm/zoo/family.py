@@ -13,6 +13,7 @@ class Family:
             `pooler`.
         ignored_keys: config keys that do not change what the encoder computes.
         weight_table: `(encoder_config, has_pooler, prefix) -> list[Weight]`.
+        renames: endings of tensor names in older checkpoints, and what they are called today.
         prefix: what tensor names start with when the checkpoint has a head, such as `"bert."`.
         anchor: a tensor every checkpoint of the family has, without prefix.
         pooler: `(tensor, activation)`: the tensor that tells that there is a pooler.
@@ -24,6 +25,7 @@ class Family:
     encoder_config: Callable
     ignored_keys: frozenset
     weight_table: Callable
+    renames: dict
     prefix: str
     anchor: str
     pooler: tuple

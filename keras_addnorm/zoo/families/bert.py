@@ -125,6 +125,7 @@ FAMILY = Family(
     encoder_config=_encoder_config,
     ignored_keys=IGNORED_KEYS,
     weight_table=_weight_table,
+    renames={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
     prefix="bert.",
     anchor="embeddings.word_embeddings.weight",
     pooler=("pooler.dense.weight", "tanh"),

@@ -1,0 +1,63 @@
+"""What the README and the examples say and show is so."""
+
+import importlib.util
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def load_script(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_is_made_from_the_committed_results():
+    script = load_script(ROOT / "benchmarks" / "minilm.py")
+    results = json.loads(script.RESULTS.read_text())
+    assert len(results["rows"]) == 4 and results["sentences"] == 100
+    between = README.split(script.MARKS[0])[1].split(script.MARKS[1])[0]
+    assert between.strip() == script.markdown_table(results)
+
+
+def test_the_first_example_runs_as_it_stands():
+    import keras
+    import numpy as np
+
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    assert len(code.strip().splitlines()) <= 12
+    names = {}
+    exec(code, names)  # noqa: S102
+    model = names["model"]
+    assert isinstance(model, keras.Model)
+    ids = np.array([[5, 6, 7, 0, 0], [1, 2, 3, 4, 5]])
+    # The mask reaches attention: what padded positions hold does not matter, here their number.
+    full, short = model(ids)[0, :3], model(ids[:, :3])[0]
+    np.testing.assert_allclose(full, short, atol=1e-5)
+
+
+def test_files_that_the_readme_names_exist():
+    links = re.findall(r"\]\(([^)h][^)]*)\)", README)
+    assert "docs/encoder.svg" in links
+    for link in links:
+        assert (ROOT / link).is_file(), link
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_examples_run(tmp_path, path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 100
+    done = subprocess.run(
+        [sys.executable, path, "--tiny", "--out", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dynamic_int8" in done.stdout and done.stderr.strip() == ""
+    assert sorted(p.suffix for p in tmp_path.iterdir()).count(".tflite") == 2

