@@ -103,7 +103,7 @@ class Progress:
         if self._console.is_terminal:
             self._status.update(step)
         else:
-            self._console.print(f"... {step}", markup=False)
+            self._console.print(f"... {step}", markup=False, soft_wrap=True)
 
 
 def run_export(args, progress):
