@@ -17,7 +17,7 @@ class Contents:
     Attributes:
         operators: count by name, custom ones as `CUSTOM:name`.
         weight_types: bytes of constant data by dtype.
-        outputs: name of an output tensor of each forbidden op, by the op's name.
+        forbidden: name of a tensor of each op that must not be shipped, by the op's name.
     """
 
     operators: dict
@@ -49,6 +49,15 @@ def read_contents(path):
         raise ExportError(f"{path} is a broken TFLite model: {error}") from error
 
 
+def _tensor_name(graph, operator):
+    """Name of the first tensor of an operator, which starts with the layer's path."""
+    if operator.OutputsLength():
+        return graph.Tensors(operator.Outputs(0)).Name().decode()
+    if operator.InputsLength():
+        return graph.Tensors(operator.Inputs(0)).Name().decode()
+    return "the whole model"
+
+
 def _contents(model, op_names, type_names):
     operators, weights, forbidden = collections.Counter(), collections.Counter(), {}
     codes = []
@@ -64,9 +73,7 @@ def _contents(model, op_names, type_names):
             name = codes[operator.OpcodeIndex()]
             operators[name] += 1
             if name.startswith("CUSTOM:") or name in VARIABLE_OPS:
-                outputs = operator.OutputsLength()
-                tensor = graph.Tensors(operator.Outputs(0)).Name().decode() if outputs else ""
-                forbidden.setdefault(name, tensor)
+                forbidden.setdefault(name, _tensor_name(graph, operator))
         for i in range(graph.TensorsLength()):
             tensor = graph.Tensors(i)
             size = model.Buffers(tensor.Buffer()).DataLength()

@@ -35,6 +35,25 @@ def test_an_op_that_is_not_built_in_is_named_with_its_layer(earlier):
         export.to_tflite(model, earlier, overwrite=True)
 
 
+class Counter(keras.layers.Layer):
+    """A layer that changes a variable when it is called."""
+
+    def build(self, shape):
+        self.count = self.add_weight(name="count", shape=(), trainable=False)
+        self.built = True
+
+    def call(self, x):
+        self.count.assign_add(1.0)
+        return x * self.count
+
+
+def test_variables_are_named_with_their_layer(earlier):
+    x = keras.Input((8,), name="x")
+    model = keras.Model(x, Counter(name="my_counter")(keras.layers.Dense(8)(x)))
+    with pytest.raises(export.ExportError, match="VAR_HANDLE for 'my_counter/count'.*Replace"):
+        export.to_tflite(model, earlier, overwrite=True)
+
+
 @pytest.mark.parametrize("export_to", [export.to_tflite, export.to_saved_model])
 def test_a_failed_verification_leaves_the_earlier_result(tmp_path, monkeypatch, export_to):
     name = "m.tflite" if export_to is export.to_tflite else "m"
