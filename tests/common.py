@@ -27,13 +27,33 @@ def randomize(layer, rng):
 
 
 def weights_of(layer):
-    """The weights of a layer as `{path below the layer: float64 array}`."""
+    """The weights of a layer or model as `{path below it: float64 array}`."""
     prefix = f"{layer.path}/"
-    return {
-        w.path.removeprefix(prefix): to_numpy(w.value).astype("float64") for w in layer.weights
-    }
+    return {w.path.removeprefix(prefix): to_numpy(w.value).astype("float64") for w in layer.weights}
 
 
 def flat_outputs(outputs):
     """All output tensors of a layer or model as numpy arrays, in a fixed order."""
     return [to_numpy(x) for x in keras.tree.flatten(outputs)]
+
+
+TINY_ENCODER = {
+    "vocabulary_size": 11,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "intermediate_dim": 16,
+    "max_sequence_length": 10,
+}
+
+
+def encoder_inputs(rng, batch=3, length=6, segments=False):
+    """Token ids and masks for `TINY_ENCODER`; row i has `length - 2 * i` real tokens."""
+    mask = np.arange(length) < length - 2 * np.arange(batch)[:, None]
+    inputs = {
+        "token_ids": rng.integers(1, 11, size=(batch, length), dtype="int32") * mask,
+        "padding_mask": mask.astype("int32"),
+    }
+    if segments:
+        inputs["segment_ids"] = rng.integers(0, 2, size=(batch, length), dtype="int32") * mask
+    return {name: array.astype("int32") for name, array in inputs.items()}

@@ -21,14 +21,17 @@ def _no_norm(epsilon, **kwargs):
 NORMS = {"layer_norm": _layer_norm, "rms_norm": _rms_norm, "none": _no_norm}
 
 
-def make_norm(owner, norm, epsilon, **kwargs):
+def make_norm(owner, norm, epsilon, argument="norm", **kwargs):
     """Builds the norm named `norm` (a key of `NORMS`), or one like a Keras layer or its config."""
     if isinstance(norm, (keras.layers.Layer, dict)):
-        return keras.saving.deserialize_keras_object(norm_config(norm))
+        serialized = norm_config(norm)
+        dtype = keras.dtype_policies.serialize(keras.dtype_policies.get(kwargs.get("dtype")))
+        config = {**serialized["config"], "dtype": dtype}
+        return keras.saving.deserialize_keras_object({**serialized, "config": config})
     if not isinstance(norm, str) or norm not in NORMS:
         raise ValueError(
-            f"{owner}: `norm` must be one of {', '.join(map(repr, NORMS))}, or a Keras layer "
-            f"instance. Received: norm={norm!r}."
+            f"{owner}: `{argument}` must be one of {', '.join(map(repr, NORMS))}, or a Keras layer "
+            f"instance. Received: {argument}={norm!r}."
         )
     return NORMS[norm](epsilon, **kwargs)
 
@@ -120,12 +123,7 @@ class AddNorm(keras.layers.Layer):
         return super().__call__(*args, **kwargs)
 
     def build(self, x_shape, y_shape):
-        if tuple(x_shape) != tuple(y_shape):
-            raise ValueError(
-                "AddNorm adds two tensors of the same shape. Received: "
-                f"x of shape {tuple(x_shape)}, y of shape {tuple(y_shape)}. Give the sublayer "
-                "an output as wide as the residual stream (for instance `output_dim`)."
-            )
+        self._check_shapes(x_shape, y_shape)
         if self.branch_scale is not None:
             self.scale = self.add_weight(
                 name="branch_scale",
@@ -135,7 +133,16 @@ class AddNorm(keras.layers.Layer):
         self.norm_layer.build(x_shape)
         self.built = True
 
+    def _check_shapes(self, x_shape, y_shape):
+        if not checks.same_shape(tuple(x_shape), tuple(y_shape)):
+            raise ValueError(
+                "AddNorm adds two tensors of the same shape. Received: "
+                f"x of shape {tuple(x_shape)}, y of shape {tuple(y_shape)}. Give the sublayer "
+                "an output as wide as the residual stream (for instance `output_dim`)."
+            )
+
     def call(self, x, y, training=None):
+        self._check_shapes(x.shape, y.shape)
         y = self.dropout_layer(y, training=training)
         if self.branch_scale is not None:
             y = ops.multiply(y, ops.cast(self.scale, y.dtype))
@@ -149,6 +156,7 @@ class AddNorm(keras.layers.Layer):
         return (mask, mask) if self.return_sum else mask
 
     def compute_output_shape(self, x_shape, y_shape):
+        self._check_shapes(x_shape, y_shape)
         return (x_shape, x_shape) if self.return_sum else x_shape
 
     def get_config(self):

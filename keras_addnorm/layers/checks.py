@@ -27,13 +27,13 @@ def known_arguments(cls, kwargs):
     )
 
 
-def positive_int(owner, name, value, limit=2**31 - 1):
-    """Returns `value` as a Python int, or raises if it is not an integer in [1, limit]."""
+def positive_int(owner, name, value, limit=2**31 - 1, least=1):
+    """Returns `value` as a Python int, or raises if it is not an integer in [least, limit]."""
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or not 1 <= value <= limit:
+    if not whole or not least <= value <= limit:
         raise ValueError(
-            f"{owner}: `{name}` must be a whole number from 1 to {limit}. "
-            f"Received: {name}={value!r}. Pass a positive int."
+            f"{owner}: `{name}` must be a whole number from {least} to {limit}. "
+            f"Received: {name}={value!r}. Pass a positive int{'' if least else ' or 0'}."
         )
     return int(value)
 
@@ -45,7 +45,7 @@ def optional_positive_int(owner, name, value):
 
 def non_negative_int(owner, name, value):
     """`positive_int`, with 0 let through (the part is then left out)."""
-    return 0 if value == 0 and not isinstance(value, bool) else positive_int(owner, name, value)
+    return positive_int(owner, name, value, least=0)
 
 
 def finite(owner, name, value):
@@ -79,6 +79,12 @@ def rate(owner, name, value):
             f"Received: {name}={value!r}. Pass for instance 0.1."
         )
     return value
+
+
+def same_shape(a, b):
+    """Whether two shapes are equal, as far as their sizes are known."""
+    pairs = zip(a, b, strict=False)
+    return len(a) == len(b) and all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
 def choice(owner, name, value, choices):

@@ -8,13 +8,13 @@ def make_dense(owner, name, units):
     return keras.layers.Dense(
         units,
         use_bias=owner.use_bias,
-        kernel_initializer=_copy(owner.kernel_initializer),
-        bias_initializer=_copy(owner.bias_initializer),
+        kernel_initializer=copy_initializer(owner.kernel_initializer),
+        bias_initializer=copy_initializer(owner.bias_initializer),
         dtype=owner.dtype_policy,
         name=name,
     )
 
 
-def _copy(initializer):
-    # An initializer draws the same values each time it is used: every kernel needs its own.
+def copy_initializer(initializer):
+    """A copy: an initializer draws the same values each time it is used, so each weight has one."""
     return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer

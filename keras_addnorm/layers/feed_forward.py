@@ -16,7 +16,7 @@ def gelu_tanh(x):
 ACTIVATIONS = {"gelu_tanh": gelu_tanh}
 
 
-def get_activation(owner, activation):
+def get_activation(owner, activation, argument="activation"):
     """Resolves an activation: a name of Keras's, `"gelu_tanh"`, a config, or a callable."""
     try:
         if isinstance(activation, str) and activation in ACTIVATIONS:
@@ -24,8 +24,8 @@ def get_activation(owner, activation):
         return keras.activations.get(activation)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{owner}: `activation` must be a Keras activation such as 'relu' or 'gelu' (exact), "
-            f"'gelu_tanh', or a callable. Received: activation={activation!r}."
+            f"{owner}: `{argument}` must be a Keras activation such as 'relu' or 'gelu' (exact), "
+            f"'gelu_tanh', or a callable. Received: {argument}={activation!r}."
         ) from error
 
 

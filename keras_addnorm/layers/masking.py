@@ -36,7 +36,7 @@ def _causal(query, key):
 
 
 def combine_masks(
-    query, key, query_mask=None, key_masks=(), attention_mask=None, use_causal_mask=False
+    query, key, query_mask=None, key_masks=None, attention_mask=None, use_causal_mask=False
 ):
     """Combines all masks of one attention call.
 
@@ -44,7 +44,8 @@ def combine_masks(
         query: float tensor `(batch, queries, features)`.
         key: float tensor `(batch, keys, features)`.
         query_mask: `(batch, queries)` or None; a masked query attends to nothing.
-        key_masks: sequence of `(batch, keys)` masks or None; nothing attends to a masked key.
+        key_masks: dict of `(batch, keys)` masks or None by argument name; nothing attends to a
+            masked key.
         attention_mask: `(batch, queries, keys)` or `(batch, heads, queries, keys)` or None.
         use_causal_mask: bool, lets query i attend to keys 0 to i only.
 
@@ -56,9 +57,9 @@ def combine_masks(
         ValueError: if a mask has the wrong rank.
     """
     parts = []
-    for mask in key_masks:
+    for name, mask in (key_masks or {}).items():
         if mask is not None:
-            keep = _to_float(mask, "key_mask", (2,), "(batch, keys)")
+            keep = _to_float(mask, name, (2,), "(batch, keys)")
             parts.append(reshape(keep, (keep.shape[0], 1, 1, keep.shape[1])))
     if query_mask is not None:
         keep = _to_float(query_mask, "query_mask", (2,), "(batch, queries)")

@@ -138,16 +138,19 @@ class MultiHeadAttention(keras.layers.Layer):
         use_causal_mask=False,
     ):
         query_mask = _attached_mask(query) if query_mask is None else query_mask
-        if value is None:
-            value, value_mask = query, query_mask if value_mask is None else value_mask
-        elif value_mask is None:
-            value_mask = _attached_mask(value)
+        value = query if value is None else value
+        value_mask = _attached_mask(value) if value_mask is None else value_mask
         if key is None:
             key = value
         elif key_mask is None:
             key_mask = _attached_mask(key)
         keep = combine_masks(
-            query, key, query_mask, (key_mask, value_mask), attention_mask, use_causal_mask
+            query,
+            key,
+            query_mask,
+            {"key_mask": key_mask, "value_mask": value_mask},
+            attention_mask,
+            use_causal_mask,
         )
         q = ops.multiply(self.query_dense(flatten(query)), self._key_dim**-0.5)
         q = self._split_heads(q, query, (0, 2, 1, 3))  # [B, heads, T, key_dim]
@@ -211,11 +214,17 @@ class MultiHeadAttention(keras.layers.Layer):
                 "MultiHeadAttention.from_keras copies weights, so the layer must be built. "
                 f"Received: the unbuilt layer {layer.name!r}. Call it on data once."
             )
-        if len(layer.output_dense.kernel.shape) != 3 or len(config["attention_axes"] or (1,)) != 1:
+        more_axes = layer.query_dense.equation.split(",")[0] != "abc"
+        if len(layer.output_dense.kernel.shape) != 3 or more_axes:
             raise ValueError(
                 "MultiHeadAttention attends over the one axis of (batch, length, features). "
                 f"Received: a layer with attention_axes={config['attention_axes']} and "
                 f"output_shape={config['output_shape']}."
+            )
+        if config.get("use_gate") or config.get("sliding_window"):
+            raise ValueError(
+                "MultiHeadAttention has no gate and no sliding window. Received: a layer with "
+                f"use_gate={config['use_gate']} and sliding_window={config['sliding_window']}."
             )
         output_dim = config["output_shape"][0] if config["output_shape"] else None
         names = ("num_heads", "key_dim", "value_dim", "use_bias", "dropout", "name", "dtype")

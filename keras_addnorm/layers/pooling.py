@@ -58,6 +58,7 @@ class SequencePooling(keras.layers.Layer):
 
     def __init__(self, pooling="mean", normalize=False, **kwargs):
         super().__init__(**checks.known_arguments(SequencePooling, kwargs))
+        self.supports_masking = True
         self.pooling = checks.choice("SequencePooling", "pooling", pooling, POOLINGS)
         self.normalize = bool(normalize)
 
@@ -71,6 +72,9 @@ class SequencePooling(keras.layers.Layer):
             square = ops.sum(ops.square(pooled), axis=-1, keepdims=True)
             pooled = ops.multiply(pooled, ops.rsqrt(ops.maximum(square, NORM_FLOOR**2)))
         return ops.cast(pooled, self.compute_dtype)
+
+    def compute_mask(self, x, mask=None):
+        return None  # the axis that a mask speaks of is gone
 
     def compute_output_shape(self, x_shape, padding_mask_shape=None):
         return (x_shape[0], x_shape[-1])

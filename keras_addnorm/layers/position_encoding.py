@@ -36,7 +36,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 
     The table is computed once in float64 and rounded once to the compute dtype, so half precision
     is as exact as it can be. Like KerasHub's layer it returns the encoding, to be added to the
-    input; unlike it, it keeps the input's Keras mask, so the sum keeps it too.
+    input; unlike it, it keeps the input's Keras mask, so that `keras.layers.Add` keeps it too
+    (Keras's `+` drops masks).
 
     Args:
         max_wavelength: float above 0, the longest wavelength in positions / 2 pi.
@@ -55,7 +56,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 
     ```python
     x = keras.layers.Embedding(1000, 64, mask_zero=True)(token_ids)
-    x = x + SinusoidalPositionEncoding()(x)
+    x = keras.layers.Add()([x, SinusoidalPositionEncoding()(x)])
     ```
 
     Source: Vaswani et al., arXiv:1706.03762, section 3.5.
@@ -124,7 +125,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
     Example:
 
     ```python
-    x = x + LearnedPositionEncoding(max_sequence_length=128)(x)
+    x = keras.layers.Add()([x, LearnedPositionEncoding(max_sequence_length=128)(x)])
     ```
 
     Source: Devlin et al., arXiv:1810.04805, section 3 (figure 2).

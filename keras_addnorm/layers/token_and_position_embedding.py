@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.add_norm import make_norm, norm_config
+from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.position_encoding import POSITIONS
 
 
@@ -76,7 +77,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.token_embedding = self._embedding(
             self.vocabulary_size, "token_embedding", mask_zero=self.mask_zero
         )
-        learned = {"embeddings_initializer": self.embeddings_initializer}
+        learned = {"embeddings_initializer": copy_initializer(self.embeddings_initializer)}
         self.position_encoding = POSITIONS[position](
             max_sequence_length=self.max_sequence_length,
             **(learned if position == "learned" else {}),
@@ -90,14 +91,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         if embedding_norm is not False:
             norm = "layer_norm" if embedding_norm is True else embedding_norm
             self.norm_layer = make_norm(
-                owner, norm, self.epsilon, dtype=self.dtype_policy, name="norm"
+                owner, norm, self.epsilon, "embedding_norm", dtype=self.dtype_policy, name="norm"
             )
 
     def _embedding(self, size, name, **kwargs):
         return keras.layers.Embedding(
             size,
             self.embedding_dim,
-            embeddings_initializer=self.embeddings_initializer,
+            embeddings_initializer=copy_initializer(self.embeddings_initializer),
             dtype=self.dtype_policy,
             name=name,
             **kwargs,

@@ -98,6 +98,11 @@ class TransformerEncoderLayer(keras.layers.Layer):
         self.built = True
 
     def call(self, x, padding_mask=None, attention_mask=None, training=None):
+        if padding_mask is not None and len(padding_mask.shape) != 2:
+            raise ValueError(
+                "TransformerEncoderLayer: `padding_mask` must have shape (batch, length). "
+                f"Received: a mask of shape {tuple(padding_mask.shape)}."
+            )
         y = self.attention(
             x, key_mask=padding_mask, attention_mask=attention_mask, training=training
         )

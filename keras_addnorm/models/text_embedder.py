@@ -3,7 +3,7 @@
 import keras
 from keras_hub import models as hub
 
-from keras_addnorm.layers import SequencePooling
+from keras_addnorm.layers import SequencePooling, checks
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
 
@@ -56,6 +56,8 @@ class TextEmbedder(hub.TextEmbedder):
     preprocessor_cls = TextEmbedderPreprocessor
 
     def __init__(self, backbone, pooling="mean", normalize=True, preprocessor=None, **kwargs):
+        names = {name: value for name, value in kwargs.items() if name != "compile"}
+        checks.known_arguments(TextEmbedder, names)
         if not isinstance(backbone, TransformerEncoder):
             raise ValueError(
                 "TextEmbedder: `backbone` must be a keras_addnorm TransformerEncoder. "
@@ -83,10 +85,26 @@ class TextEmbedder(hub.TextEmbedder):
         """
         return super().encode_text(text, verbose=verbose, **kwargs)
 
+    def preprocess_samples(self, x, y=None, sample_weight=None):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(
+            super().preprocess_samples(x, y, sample_weight)
+        )
+        if self.preprocessor is not None and not self.backbone.num_segments:
+            x = {name: value for name, value in x.items() if name != "segment_ids"}
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config is not None:
+            config = {**config, "optimizer_built": bool(self.optimizer and self.optimizer.built)}
+        return config
+
     def compile_from_config(self, config):
         # KerasHub's own `compile` takes the same arguments, so the saved ones can be passed on.
+        config = dict(config)
+        trained = config.pop("optimizer_built", True)
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
+        if trained and self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
     def get_config(self):

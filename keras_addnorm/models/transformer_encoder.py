@@ -12,6 +12,7 @@ from keras_addnorm.layers import (
     checks,
 )
 from keras_addnorm.layers.add_norm import NORMS, make_norm
+from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.feed_forward import get_activation
 from keras_addnorm.models.residual import RESIDUALS
 
@@ -95,16 +96,22 @@ class TransformerEncoder(Backbone):
     ):
         owner = "TransformerEncoder"
         checks.known_arguments(TransformerEncoder, kwargs)
-        sizes = {
-            "vocabulary_size": vocabulary_size,
-            "num_heads": num_heads,
-            "hidden_dim": hidden_dim,
-            "intermediate_dim": intermediate_dim,
-            "max_sequence_length": max_sequence_length,
-        }
-        for name, value in sizes.items():
-            checks.positive_int(owner, name, value, limit=MAX_SIZE)
-        checks.positive_int(owner, "num_layers", num_layers, limit=MAX_LAYERS)
+
+        def size(name, value, limit=MAX_SIZE):
+            return checks.positive_int(owner, name, value, limit=limit)
+
+        vocabulary_size = size("vocabulary_size", vocabulary_size)
+        num_layers = size("num_layers", num_layers, MAX_LAYERS)
+        num_heads = size("num_heads", num_heads)
+        hidden_dim = size("hidden_dim", hidden_dim)
+        intermediate_dim = size("intermediate_dim", intermediate_dim)
+        max_sequence_length = size("max_sequence_length", max_sequence_length)
+        num_segments = checks.non_negative_int(owner, "num_segments", num_segments)
+        dropout = checks.rate(owner, "dropout", dropout)
+        if attention_dropout is None:
+            attention_dropout = dropout
+        attention_dropout = checks.rate(owner, "attention_dropout", attention_dropout)
+        epsilon = checks.epsilon(owner, epsilon)
         checks.divides(owner, "hidden_dim", hidden_dim, "num_heads", num_heads)
         checks.choice(owner, "residual", residual, RESIDUALS)
         checks.choice(owner, "norm", norm, NORMS)
@@ -114,8 +121,6 @@ class TransformerEncoder(Backbone):
                     f"{owner}: `{name}` must be the name of an activation, so that the config is "
                     f"plain data. Received: {name}={value!r}. Pass for instance 'gelu'."
                 )
-        if attention_dropout is None:
-            attention_dropout = dropout
         scheme = RESIDUALS[residual]
 
         # === Layers ===
@@ -188,8 +193,8 @@ class TransformerEncoder(Backbone):
         if pooler is not None:
             dense = keras.layers.Dense(
                 hidden_dim,
-                activation=get_activation(owner, pooler),
-                kernel_initializer=kernel_initializer,
+                activation=get_activation(owner, pooler, "pooler"),
+                kernel_initializer=copy_initializer(keras.initializers.get(kernel_initializer)),
                 dtype=dtype,
                 name="pooler",
             )

@@ -1,0 +1,244 @@
+"""What every layer of the package must do, whatever it computes."""
+
+import dataclasses
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_addnorm import layers
+from tests.common import flat_outputs, randomize, to_numpy
+
+BATCH, LENGTH, FEATURES = 3, 5, 8
+
+
+def floats(*names):
+    return {name: (LENGTH, FEATURES) for name in names}
+
+
+def tokens(*names):
+    return {name: (LENGTH,) for name in names}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A configuration of a layer class and the shapes of its float and int inputs."""
+
+    cls: str
+    kwargs: dict
+    floats: dict
+    ints: dict = dataclasses.field(default_factory=dict)
+
+    def layer(self, **kwargs):
+        return getattr(layers, self.cls)(**{**self.kwargs, **kwargs})
+
+    def inputs(self, rng):
+        arrays = {
+            name: rng.normal(size=(BATCH, *shape)).astype("float32")
+            for name, shape in self.floats.items()
+        }
+        for name, shape in self.ints.items():
+            arrays[name] = rng.integers(0, 2, size=(BATCH, *shape), dtype="int32")
+            arrays[name][0] = 0  # as a mask: a sequence with nothing at all
+        return arrays
+
+    def symbolic(self, length=LENGTH):
+        inputs = {name: keras.Input((length, *s[1:]), name=name) for name, s in self.floats.items()}
+        for name in self.ints:
+            inputs[name] = keras.Input((length,), dtype="int32", name=name)
+        return inputs
+
+
+CASES = [
+    Case("AddNorm", {}, floats("x", "y")),
+    Case("AddNorm", {"norm": "none", "branch_scale": 0.5}, floats("x", "y")),
+    Case(
+        "AddNorm",
+        {"norm": "rms_norm", "residual_scale": 2.0, "dropout": 0.1, "return_sum": True},
+        floats("x", "y"),
+    ),
+    Case("AddNorm", {"norm": keras.layers.LayerNormalization(center=False)}, floats("x", "y")),
+    Case("FeedForward", {"intermediate_dim": 16}, floats("x")),
+    Case(
+        "FeedForward",
+        {"intermediate_dim": 16, "activation": "gelu_tanh", "output_dim": 3, "use_bias": False},
+        floats("x"),
+    ),
+    Case("LearnedPositionEncoding", {"max_sequence_length": 6}, floats("x")),
+    Case("MultiHeadAttention", {"num_heads": 2}, floats("query"), tokens("key_mask")),
+    Case(
+        "MultiHeadAttention",
+        {"num_heads": 3, "key_dim": 4, "value_dim": 5, "output_dim": 6, "dropout": 0.1},
+        floats("query", "value", "key"),
+        tokens("query_mask", "value_mask"),
+    ),
+    Case("SequencePooling", {}, floats("x"), tokens("padding_mask")),
+    Case(
+        "SequencePooling",
+        {"pooling": "max", "normalize": True},
+        floats("x"),
+        tokens("padding_mask"),
+    ),
+    Case("SinusoidalPositionEncoding", {"max_wavelength": 100.0}, floats("x")),
+    Case(
+        "TokenAndPositionEmbedding",
+        {"vocabulary_size": 2, "max_sequence_length": 6, "embedding_dim": FEATURES},
+        {},
+        tokens("token_ids"),
+    ),
+    Case(
+        "TokenAndPositionEmbedding",
+        {
+            "vocabulary_size": 2,
+            "max_sequence_length": 6,
+            "embedding_dim": FEATURES,
+            "position": "sinusoidal",
+            "num_segments": 2,
+            "embedding_norm": "rms_norm",
+            "mask_zero": True,
+        },
+        {},
+        tokens("token_ids", "segment_ids"),
+    ),
+    Case(
+        "TransformerEncoderLayer",
+        {"intermediate_dim": 16, "num_heads": 2},
+        floats("x"),
+        tokens("padding_mask"),
+    ),
+    Case(
+        "TransformerEncoderLayer",
+        {
+            "intermediate_dim": 16,
+            "num_heads": 2,
+            "activation": "gelu",
+            "norm": "rms_norm",
+            "epsilon": 1e-3,
+        },
+        floats("x"),
+    ),
+]
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.cls)
+
+
+def test_every_public_layer_has_a_row():
+    assert {case.cls for case in CASES} == set(layers.__all__)
+
+
+@each_case
+def test_is_registered_under_the_package(case):
+    cls = getattr(layers, case.cls)
+    name = f"keras_addnorm>{case.cls}"
+    assert keras.saving.get_registered_name(cls) == name
+    assert keras.saving.get_registered_object(name) is cls
+
+
+@each_case
+def test_config_round_trip_through_json(rng, case):
+    inputs = case.inputs(rng)
+    layer = case.layer(name="mine")
+    outputs = flat_outputs(layer(**inputs))
+    config = layer.get_config()
+    revived = type(layer).from_config(json.loads(json.dumps(config)))
+    assert revived.get_config() == config
+    assert set(inspect.signature(type(layer)).parameters) - {"kwargs"} <= set(config)
+    for name, value in case.kwargs.items():
+        if name != "activation" and not isinstance(value, keras.Layer):  # else serialized
+            assert config[name] == value
+    revived(**inputs)
+    assert [w.shape for w in revived.weights] == [w.shape for w in layer.weights]
+    revived.set_weights(layer.get_weights())
+    for got, want in zip(flat_outputs(revived(**inputs)), outputs, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@each_case
+@pytest.mark.parametrize("length", [LENGTH, None])
+def test_saved_model_is_bit_equal(rng, case, length, tmp_path):
+    symbolic = case.symbolic(length)
+    layer = case.layer()
+    model = keras.Model(symbolic, layer(**symbolic))
+    randomize(layer, rng)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    inputs = case.inputs(rng)
+    wants = flat_outputs(model(inputs))
+    for got, want in zip(flat_outputs(loaded(inputs)), wants, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_symbolic_shape_and_dtype_are_the_eager_ones(rng, case, dtype):
+    layer = case.layer(dtype=dtype)
+    specs = keras.tree.flatten(layer(**case.symbolic()))
+    outputs = keras.tree.flatten(layer(**case.inputs(rng)))
+    assert len(specs) == len(outputs) > 0
+    for spec, output in zip(specs, outputs, strict=True):
+        assert spec.shape == (None, *output.shape[1:])
+        assert spec.dtype == keras.backend.standardize_dtype(output.dtype)
+    unknown = keras.tree.flatten(case.layer()(**case.symbolic(None)))
+    for spec, output in zip(unknown, outputs, strict=True):
+        want = [None if size == LENGTH else size for size in output.shape[1:]]
+        assert list(spec.shape) == [None, *want]
+
+
+@each_case
+def test_gradients_reach_every_weight(rng, case):
+    inputs = case.inputs(rng)
+    layer = case.layer()
+    layer(**inputs)
+    randomize(layer, rng)
+    values = [w.value for w in layer.trainable_weights]
+    with tf.GradientTape() as tape:
+        outputs = keras.tree.flatten(layer(**inputs))
+        # A random weighting: the plain sum of a normalized row is constant.
+        loss = sum(tf.reduce_sum(x * rng.normal(size=x.shape)) for x in outputs)
+    gradients = tape.gradient(loss, values)
+    assert len(gradients) == len(values)
+    for weight, gradient in zip(layer.trainable_weights, gradients, strict=True):
+        assert gradient is not None, weight.path
+        gradient = to_numpy(tf.convert_to_tensor(gradient))
+        assert np.isfinite(gradient).all(), weight.path
+        # A key bias adds the same to all scores of a query, so its gradient is truly 0.
+        assert np.any(gradient) or weight.path.endswith("key/bias"), weight.path
+
+
+@each_case
+def test_a_row_does_not_depend_on_its_batch(rng, case):
+    inputs = case.inputs(rng)
+    layer = case.layer()
+    layer(**inputs)
+    randomize(layer, rng)
+    wholes = flat_outputs(layer(**inputs))
+    for row in range(BATCH):
+        alone = flat_outputs(layer(**{name: x[row : row + 1] for name, x in inputs.items()}))
+        for got, whole in zip(alone, wholes, strict=True):
+            # Another matrix shape may sum in another order: a few units of 6e-8 of size 1.
+            np.testing.assert_allclose(got[0], whole[row], rtol=1e-6, atol=1e-6)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_half_precision_has_no_nan(rng, case, dtype):
+    inputs = case.inputs(rng)
+    layer = case.layer(dtype=dtype)
+    layer(**inputs)
+    randomize(layer, rng)
+    for training in (False, True):
+        kwargs = {"training": training} if layer._call_has_training_arg else {}
+        for output in flat_outputs(layer(**inputs, **kwargs)):
+            assert np.isfinite(output).all()
+
+
+@each_case
+def test_dtype_name_and_trainable_are_arguments(case):
+    layer = case.layer(dtype="mixed_float16", name="mine", trainable=False)
+    assert (layer.dtype_policy.name, layer.name, layer.trainable) == (
+        "mixed_float16",
+        "mine",
+        False,
+    )

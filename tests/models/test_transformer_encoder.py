@@ -1,0 +1,218 @@
+"""TransformerEncoder: size, values against numpy, padding, lengths, dropout, precision."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_addnorm.models import RESIDUALS, TransformerEncoder
+from tests import reference
+from tests.common import TINY_ENCODER, encoder_inputs, flat_outputs, randomize, to_numpy, weights_of
+
+# Two blocks of float32 operations of size 1 to 10, each normalized back to size 1.
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def built(rng, **kwargs):
+    return randomize(TransformerEncoder(**{**TINY_ENCODER, **kwargs}), rng)
+
+
+def sequence(encoder, inputs):
+    return to_numpy(encoder(inputs)["sequence_output"])
+
+
+def test_the_default_is_the_base_encoder_of_the_paper():
+    encoder = TransformerEncoder(vocabulary_size=100)
+    assert encoder.count_params() - 100 * 512 == 18_914_304
+    config = encoder.get_config()
+    assert (config["num_layers"], config["num_heads"], config["intermediate_dim"]) == (6, 8, 2048)
+    assert (config["residual"], config["position"]) == ("post_norm", "sinusoidal")
+    assert (config["activation"], config["dropout"], config["attention_dropout"]) == (
+        "relu",
+        0.1,
+        0.1,
+    )
+
+
+VARIANTS = [
+    {},
+    {"residual": "pre_norm"},
+    {"residual": "pre_norm", "norm": "rms_norm", "embedding_norm": True, "activation": "gelu"},
+    {"position": "learned", "num_segments": 2, "embedding_norm": True, "pooler": "tanh"},
+    {"residual": "pre_norm", "position": "learned", "num_segments": 2, "pooler": "tanh"},
+    {"norm": "rms_norm", "num_segments": 2},
+    {"activation": "gelu", "epsilon": 1e-2, "embedding_norm": True},
+    {"activation": "gelu_tanh", "pooler": "relu"},
+    {"num_layers": 1, "num_heads": 1, "position": "learned"},
+]
+
+
+@pytest.mark.parametrize("kwargs", VARIANTS, ids=lambda kwargs: ",".join(map(str, kwargs.values())))
+def test_values(rng, kwargs):
+    encoder = built(rng, **kwargs)
+    inputs = encoder_inputs(rng, segments="num_segments" in kwargs)
+    want, want_pooled = reference.encoder(
+        weights_of(encoder), **inputs, config=encoder.get_config()
+    )
+    outputs = encoder(inputs)
+    assert set(outputs) == {"sequence_output"} | (
+        {"pooled_output"} if "pooler" in kwargs else set()
+    )
+    np.testing.assert_allclose(to_numpy(outputs["sequence_output"]), want, **TOLERANCE)
+    if want_pooled is not None:
+        np.testing.assert_allclose(to_numpy(outputs["pooled_output"]), want_pooled, **TOLERANCE)
+
+
+def test_without_any_norm(rng):
+    encoder = built(rng, norm="none", num_layers=1)
+    inputs = encoder_inputs(rng)
+    want, _ = reference.encoder(weights_of(encoder), **inputs, config=encoder.get_config())
+    # Nothing brings the sums, of size 10 here, back to size 1.
+    np.testing.assert_allclose(sequence(encoder, inputs), want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+@pytest.mark.parametrize("position", ["sinusoidal", "learned"])
+def test_longer_padding_does_not_change_real_rows(rng, residual, position):
+    encoder = built(rng, residual=residual, position=position)
+    inputs = encoder_inputs(rng)
+    longer = {name: np.pad(x, [(0, 0), (0, 4)]) for name, x in inputs.items()}
+    keep = inputs["padding_mask"] == 1
+    # Masked keys add exact zeros, but matrices of another shape may sum in another order.
+    np.testing.assert_allclose(
+        sequence(encoder, longer)[:, :6][keep], sequence(encoder, inputs)[keep], **TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_content_of_padding_does_not_change_real_rows(rng, residual):
+    encoder = built(rng, residual=residual, num_segments=2, pooler="tanh")
+    inputs = encoder_inputs(rng, segments=True)
+    keep = inputs["padding_mask"] == 1
+    other = {
+        "token_ids": np.where(keep, inputs["token_ids"], 9),
+        "padding_mask": inputs["padding_mask"],
+        "segment_ids": np.where(keep, inputs["segment_ids"], 1),
+    }
+    before, after = encoder(inputs), encoder(other)
+    one, two = to_numpy(before["sequence_output"]), to_numpy(after["sequence_output"])
+    np.testing.assert_array_equal(two[keep], one[keep])
+    assert not np.allclose(two[~keep], one[~keep])
+    np.testing.assert_array_equal(
+        to_numpy(after["pooled_output"]), to_numpy(before["pooled_output"])
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "bool", "int64", "float32"])
+def test_dtype_of_the_padding_mask_does_not_matter(rng, dtype):
+    encoder = built(rng)
+    inputs = encoder_inputs(rng)
+    want = sequence(encoder, inputs)
+    inputs["padding_mask"] = inputs["padding_mask"].astype(dtype)
+    np.testing.assert_array_equal(sequence(encoder, inputs), want)
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "learned"])
+def test_every_length_up_to_the_limit_in_one_graph(rng, position):
+    encoder = built(rng, position=position)
+    spec = tf.TensorSpec((None, None), "int32")
+    call = tf.function(
+        lambda x: encoder(x)["sequence_output"],
+        input_signature=[{"token_ids": spec, "padding_mask": spec}],
+    )
+    config = encoder.get_config()
+    for length in (1, 2, 7, 10):
+        inputs = encoder_inputs(rng, batch=1, length=length)
+        want, _ = reference.encoder(weights_of(encoder), **inputs, config=config)
+        np.testing.assert_allclose(to_numpy(call(inputs)), want, **TOLERANCE)
+        np.testing.assert_allclose(sequence(encoder, inputs), want, **TOLERANCE)
+    assert call.experimental_get_tracing_count() == 1
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        call(encoder_inputs(rng, batch=1, length=11))
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "learned"])
+@pytest.mark.parametrize("method", ["__call__", "predict"])
+def test_a_longer_sequence_is_refused_clearly(rng, position, method):
+    encoder = built(rng, position=position)
+    with pytest.raises(ValueError, match="length 11.*Truncate it, or pass max_sequence_length=11"):
+        getattr(encoder, method)(encoder_inputs(rng, length=11))
+
+
+def test_dropout_acts_only_in_training(rng):
+    encoder = built(rng, dropout=0.3)
+    inputs = encoder_inputs(rng)
+    np.testing.assert_array_equal(sequence(encoder, inputs), sequence(encoder, inputs))
+    one, other = (to_numpy(encoder(inputs, training=True)["sequence_output"]) for _ in range(2))
+    assert not np.allclose(one, other)
+
+
+@pytest.mark.parametrize("attention_dropout", [None, 0.0, 0.2])
+def test_dropout_rates_reach_their_places(attention_dropout):
+    encoder = TransformerEncoder(
+        **TINY_ENCODER, dropout=0.3, attention_dropout=attention_dropout, pooler="tanh"
+    )
+    attention = 0.3 if attention_dropout is None else attention_dropout
+    assert encoder.get_layer("embeddings_dropout").rate == 0.3
+    for i in range(2):
+        assert encoder.get_layer(f"layer_{i}_attention").dropout == attention
+        assert encoder.get_layer(f"layer_{i}_feed_forward").dropout == 0.0
+        for part in ("attention", "feed_forward"):
+            assert encoder.get_layer(f"layer_{i}_{part}_add_norm").dropout == 0.3
+
+
+@pytest.mark.parametrize("initializer", ["glorot_uniform", keras.initializers.RandomNormal()])
+def test_no_two_kernels_or_tables_start_alike(initializer):
+    sizes = {"vocabulary_size": 8, "max_sequence_length": 8, "num_segments": 8}
+    encoder = TransformerEncoder(
+        **{**TINY_ENCODER, **sizes, "intermediate_dim": 8},
+        position="learned",
+        pooler="tanh",
+        kernel_initializer=initializer,
+    )
+    arrays = {
+        w.path: to_numpy(w.value)
+        for w in encoder.weights
+        if w.path.endswith(("kernel", "embeddings"))
+    }
+    assert len(arrays) == 3 + 2 * 6 + 1
+    for (one, a), (other, b) in itertools.combinations(arrays.items(), 2):
+        assert not np.array_equal(a, b), (one, other)
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_half_precision(rng, dtype, residual):
+    encoder = TransformerEncoder(**TINY_ENCODER, residual=residual, pooler="tanh", dtype=dtype)
+    inputs = encoder_inputs(rng)
+    inputs["padding_mask"][2] = 0  # a sequence with nothing at all
+    want = reference.encoder(weights_of(encoder), **inputs, config=encoder.get_config())
+    compute = keras.dtype_policies.get(dtype).compute_dtype
+    outputs = encoder(inputs)
+    for output in keras.tree.flatten(outputs):
+        assert keras.backend.standardize_dtype(output.dtype) == compute
+    # Some twenty results of size 1 to 4 in a row are rounded by 2^-9 (bfloat16) or 2^-12
+    # (float16) of their size.
+    atol = 0.12 if "bfloat16" in dtype else 0.015
+    got = [to_numpy(outputs[name]) for name in ("sequence_output", "pooled_output")]
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+
+def test_all_weights_train(rng):
+    encoder = built(rng, position="learned", num_segments=2, pooler="tanh", embedding_norm=True)
+    inputs = encoder_inputs(rng, segments=True)
+    before = weights_of(encoder)
+    encoder.compile(keras.optimizers.SGD(1.0), loss="mse")
+    targets = {
+        name: rng.normal(size=x.shape)
+        for name, x in zip(
+            ("pooled_output", "sequence_output"), flat_outputs(encoder(inputs)), strict=True
+        )
+    }
+    encoder.fit(inputs, targets, epochs=1, verbose=0)
+    # A key bias adds the same to all scores of a query: its gradient is 0 but for rounding.
+    unchanged = [name for name, w in weights_of(encoder).items() if np.array_equal(w, before[name])]
+    assert all(name.endswith("key/bias") for name in unchanged), unchanged
