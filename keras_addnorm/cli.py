@@ -63,23 +63,25 @@ def main(argv=None):
     args = build_parser().parse_args(argv)
     with quiet() as terminal:
         from rich.console import Console
+        from rich.text import Text
 
-        notes = Console(file=terminal, highlight=False)
+        # Names and texts come from users and files: nothing in them is markup or an emoji code.
+        plain = {"highlight": False, "markup": False, "emoji": False}
+        notes = Console(file=terminal, **plain)
         try:
             with Progress(notes) as progress:
                 progress("starting TensorFlow")
                 show = args.run(args, progress)
-            show(Console(highlight=False))
+            show(Console(**plain))
             return 0
         except KeyboardInterrupt:
-            notes.print("[red]error:[/red] interrupted")
+            notes.print(Text("error:", "red"), "interrupted")
             return 130
         except Exception as error:
             if args.debug:
                 notes.print_exception()
             message = " ".join(str(error).split()) or type(error).__name__
-            notes.print("[red]error:[/red]", end=" ")
-            notes.print(message, markup=False, soft_wrap=True)
+            notes.print(Text("error:", "red"), message, soft_wrap=True)
             return 1
 
 
@@ -100,16 +102,23 @@ class Progress:
             self._status.stop()
 
     def __call__(self, step):
+        from rich.text import Text
+
         if self._console.is_terminal:
-            self._status.update(step)
+            self._status.update(Text(step))  # A str would be read as markup.
         else:
-            self._console.print(f"... {step}", markup=False, soft_wrap=True)
+            self._console.print(f"... {step}", soft_wrap=True)
 
 
 def run_export(args, progress):
     """`keras-addnorm export`."""
     length = _sequence_length(args.sequence_length)
     path = pathlib.Path(args.out)
+    if path.suffix.startswith(".tf") and path.suffix != ".tflite":
+        raise ValueError(
+            f"OUT ends in .tflite, or is the directory of a SavedModel. Received: {args.out}. "
+            "Correct the ending."
+        )
     if path.suffix != ".tflite" and args.quantization not in (None, "float32"):
         raise ValueError(
             f"A SavedModel is float32. Received: --quantization {args.quantization}. "
@@ -120,7 +129,7 @@ def run_export(args, progress):
     from keras_addnorm.export.recipes import get_recipe
     from keras_addnorm.export.tables import report_table
 
-    refuse_existing(path, args.overwrite)
+    refuse_existing([path], args.overwrite)
     recipe = get_recipe(args.quantization)
     progress(f"loading {args.source}")
     model = zoo.load(args.source)
@@ -159,7 +168,6 @@ def run_verify(args, progress):
         console.print(
             f"{args.model} is the same model as {args.against}, within the tolerance of "
             f"{recipe.name}.",
-            markup=False,
             soft_wrap=True,
         )
 

@@ -90,6 +90,8 @@ def test_sources_of_keras(run, tmp_path, kind):
         (("export", "nowhere", "m.tflite"), ("'nowhere'", "Check the path")),
         (("export", "minilm", "m.tflite", "--quantization", "int3"), ("'dynamic_int8'", "'int3'")),
         (("export", "minilm", "m", "--quantization", "float16"), ("A SavedModel is float32",)),
+        (("export", "minilm", "m.tflit"), ("OUT ends in .tflite", "m.tflit")),
+        (("info", "no[/x]where:cat:.keras"), ("no[/x]where:cat:.keras",)),
         (("export", "minilm", "m.tflite", "--sequence-length", "-3"), ("positive whole number",)),
         (("info", "nowhere.keras"), ("no file nowhere.keras",)),
         (("info", "nowhere.tflite"), ("nowhere.tflite",)),
@@ -111,12 +113,12 @@ def test_a_broken_keras_file(run, tmp_path):
 def test_embedding_needs_an_embedder_and_its_vocabulary(run, tmp_path):
     path = tmp_path / "m.tflite"
     export.to_tflite(common.encoder(), path, sequence_length=8)
-    assert_error(run("embed", path, "a", "b"), "m.vocab.txt", "keep the three together")
+    assert_error(run("embed", path, "a", "b"), "m.tflite.vocab.txt", "keep the three together")
     export.to_tflite(common.embedder(), tmp_path / "e.tflite", sequence_length=8)
-    (tmp_path / "e.vocab.txt").rename(path.with_name("m.vocab.txt"))
-    (tmp_path / "e.report.json").rename(path.with_name("m.report.json"))
+    (tmp_path / "e.tflite.vocab.txt").rename(path.with_name("m.tflite.vocab.txt"))
+    (tmp_path / "e.tflite.report.json").rename(path.with_name("m.tflite.report.json"))
     assert_error(run("embed", path, "a", "b"), "does not embed texts", "sequence_output")
-    path.with_name("m.report.json").write_text("{}")
+    path.with_name("m.tflite.report.json").write_text("{}")
     assert_error(run("embed", path, "a", "b"), "is broken")
 
 

@@ -5,9 +5,6 @@ from keras_addnorm.export.runtime import open_model
 from keras_addnorm.export.samples import tokenize
 from keras_addnorm.export.tokenizer import load_preprocessor
 
-# What an exported model of any length is fed at most.
-LONGEST = 512
-
 
 def embed_texts(path, texts):
     """Embeds texts with an exported `TextEmbedder`.
@@ -32,7 +29,7 @@ def embed_texts(path, texts):
             f"{path} does not embed texts: it returns {[s.name for s in model.outputs]}. Export a "
             "TextEmbedder, such as zoo.from_hugging_face(..., task='embed')."
         )
-    limit = ids[0].shape[1] or LONGEST
+    limit = min(ids[0].shape[1] or preprocessor.sequence_length, preprocessor.sequence_length)
     uncut = tokenize(preprocessor, texts, limit + 1)["padding_mask"].sum(axis=1)
     length = ids[0].shape[1] or min(int(uncut.max()), limit)
     encoded = tokenize(preprocessor, texts, length)

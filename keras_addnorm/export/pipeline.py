@@ -14,9 +14,18 @@ from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.report import ExportReport, companion, versions
 from keras_addnorm.export.runtime import open_model
 from keras_addnorm.export.samples import longest_sequence, make_samples
-from keras_addnorm.export.signature import input_names, make_exportable, output_dict, prepare
+from keras_addnorm.export.signature import (
+    check_sizes,
+    input_names,
+    make_exportable,
+    output_dict,
+    prepare,
+)
 from keras_addnorm.export.tokenizer import describe_tokenizer
 from keras_addnorm.export.verify import verify as run_verification
+
+# What is written beside a model.
+COMPANIONS = (".report.json", ".vocab.txt")
 
 # Lengths that a model of any length is verified at; both are cut to what the model takes.
 LENGTHS = (16, 64)
@@ -47,8 +56,9 @@ def run_export(
     started = time.perf_counter()
     announce = progress or (lambda step: None)
     path = pathlib.Path(path)
-    files.refuse_existing(path, overwrite)
+    files.refuse_existing([path, *(companion(path, suffix) for suffix in COMPANIONS)], overwrite)
     functional = prepare(model)
+    check_sizes(batch_size, sequence_length)
     _check_length(functional, sequence_length)
     announce("tracing the model")
     exportable = make_exportable(functional, batch_size, sequence_length)
@@ -88,7 +98,8 @@ def run_export(
 
 def _check_length(model, sequence_length):
     longest = longest_sequence(model)
-    if sequence_length and longest and sequence_length > longest:
+    is_open = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(model.input))
+    if is_open and sequence_length and longest and sequence_length > longest:
         raise ValueError(
             f"`sequence_length` must be at most {longest}, the longest sequence of the model. "
             f"Received: sequence_length={sequence_length}. Pass sequence_length={longest} or less."
@@ -100,11 +111,14 @@ def _place_all(model, report, draft, path):
     if report.tokenizer is not None:
         tokens = model.preprocessor.tokenizer.get_vocabulary()
         notes[".vocab.txt"] = "".join(f"{token}\n" for token in tokens)
-    for suffix, text in notes.items():
-        (draft.parent / f"draft{suffix}").write_text(text, encoding="utf-8")
-    files.place(draft, path)
-    for suffix in notes:
-        files.place(draft.parent / f"draft{suffix}", companion(path, suffix))
+    moves = [(draft, path)]
+    for suffix in COMPANIONS:  # One that is not written anew would belong to the earlier model.
+        source = None
+        if suffix in notes:
+            source = draft.parent / f"new{suffix}"
+            source.write_text(notes[suffix], encoding="utf-8")
+        moves.append((source, companion(path, suffix)))
+    files.place_all(moves)
 
 
 def verify_file(model, path, progress=None):

@@ -14,14 +14,14 @@ class Recipe:
         weight_dtype: dtype that some tensor of the file must have, or None. The converter leaves
             matrices under 1024 elements as they are, so a tiny model may not be quantized at all.
         max_error: largest allowed absolute error, relative to the largest absolute value of the
-            output where that is above 1; None if only the cosine counts.
+            output vector where that is above 1.
         min_cosine: smallest allowed cosine of any output vector.
     """
 
     name: str
     configure: Callable
     weight_dtype: str | None
-    max_error: float | None
+    max_error: float
     min_cosine: float
 
 
@@ -46,7 +46,7 @@ RECIPES = {
         # Weights rounded to 11 significant bits: 5e-4 relative each, averaged over a row.
         Recipe("float16", _float16, "FLOAT16", max_error=1e-2, min_cosine=0.999),
         # Weights with one int8 scale a row, activations with one a matrix row at run time.
-        Recipe("dynamic_int8", _dynamic_int8, "INT8", max_error=None, min_cosine=0.99),
+        Recipe("dynamic_int8", _dynamic_int8, "INT8", max_error=0.2, min_cosine=0.99),
     )
 }
 

@@ -57,7 +57,9 @@ def versions():
 
 
 def companion(path, suffix):
-    """`<name><suffix>` beside a model: `companion("a/m.tflite", ".vocab.txt")`."""
+    """`<name><suffix>` beside a model: `m.tflite.report.json` for `m.tflite`.
+
+    The whole name, so that `m.tflite` and the SavedModel `m` do not share their reports.
+    """
     path = pathlib.Path(path)
-    stem = path.stem if path.suffix == ".tflite" else path.name
-    return path.with_name(stem + suffix)
+    return path.parent / (path.name + suffix)

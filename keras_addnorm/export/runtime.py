@@ -1,6 +1,7 @@
 """Running exported files, the way a client does: LiteRT's interpreter and TensorFlow's loader."""
 
 import pathlib
+import threading
 
 import numpy as np
 
@@ -30,6 +31,8 @@ class LiteRTModel:
             raise ExportError(f"LiteRT cannot load {path}: {error}") from error
         self.inputs = _specs(self._runner.get_input_details())
         self.outputs = _specs(self._runner.get_output_details())
+        # An interpreter has one set of buffers: two calls at once would mix their numbers.
+        self._lock = threading.Lock()
         names = [op["op_name"] for op in self._interpreter._get_ops_details()]
         self.partitions = names.count("DELEGATE")
 
@@ -41,8 +44,9 @@ class LiteRTModel:
         parts = []
         for start in range(0, rows, step):
             part = {name: _rows(value, start, step) for name, value in inputs.items()}
-            # The runner's arrays are views of memory that the next call overwrites.
-            parts.append({k: np.array(v) for k, v in self._runner(**part).items()})
+            with self._lock:
+                # The runner's arrays are views of memory that the next call overwrites.
+                parts.append({k: np.array(v) for k, v in self._runner(**part).items()})
         return {k: np.concatenate([part[k] for part in parts])[:rows] for k in parts[0]}
 
 

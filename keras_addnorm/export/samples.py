@@ -54,7 +54,7 @@ def _random_ids(model, inputs, length, rows, rng):
     sample = {}
     for spec in inputs:
         shape = (rows, *(length if size is None else size for size in spec.shape[1:]))
-        if "mask" in spec.name:
+        if "mask" in spec.name and spec.dtype == "int32":
             sample[spec.name] = _padding(shape, rng)
         elif spec.dtype == "int32":
             sample[spec.name] = rng.integers(0, limits.get(spec.name, 2), shape, dtype="int32")
@@ -94,24 +94,58 @@ def tokenize(preprocessor, texts, length):
 
 def longest_sequence(model):
     """The longest sequence that a model's position encodings know, or None where it has none."""
+    from keras_hub.layers import PositionEmbedding
+
+    ours = (LearnedPositionEncoding, SinusoidalPositionEncoding)
     limits = [
-        layer.max_sequence_length
+        layer.max_sequence_length if isinstance(layer, ours) else layer.sequence_length
         for layer in model._flatten_layers()
-        if isinstance(layer, (LearnedPositionEncoding, SinusoidalPositionEncoding))
+        if isinstance(layer, (*ours, PositionEmbedding))
     ]
     return min(limits, default=None)
 
 
 def id_limits(model):
-    """Number of rows of the embedding that each integer input of a model indexes, by its name."""
+    """Number of rows of the smallest embedding that each integer input indexes, by its name.
+
+    Follows the inputs through the graph: through nested models, layers used more than once, and
+    whatever turns integers into integers (casts, reshapes). An input that is not in the result
+    reaches no embedding that can be found.
+    """
     limits = {}
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            limits.update(id_limits(layer))
-        elif isinstance(layer, keras.layers.Embedding):
-            limits.update((t.name, layer.input_dim) for t in keras.tree.flatten(layer.input))
-        elif isinstance(layer, TokenAndPositionEmbedding):
-            sizes = (layer.vocabulary_size, layer.num_segments)
-            names = [tensor.name for tensor in keras.tree.flatten(layer.input)]
-            limits.update(zip(names, sizes, strict=False))
+    graph = _graph(model)
+    _follow(graph, {id(tensor): tensor.name for tensor in graph.inputs}, limits)
     return limits
+
+
+def _graph(layer):
+    """A model's own graph: of a Sequential the functional model inside."""
+    return getattr(layer, "_functional", None) or layer
+
+
+def _follow(model, names, limits):
+    """Adds to `limits` what the tensors of one graph meet; `names` are inputs' by tensor id."""
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            layer, found = node.operation, [names.get(id(t)) for t in node.input_tensors]
+            if node.is_input or not any(found):
+                continue
+            layer = _graph(layer)
+            if hasattr(layer, "_nodes_by_depth"):
+                inner = zip(layer.inputs, found, strict=False)
+                _follow(layer, {id(t): name for t, name in inner if name}, limits)
+                continue
+            for name, size in zip(found, _table_sizes(layer), strict=False):
+                if name and size:
+                    limits[name] = min(size, limits.get(name, size))
+            for tensor in node.outputs:
+                if "int" in keras.backend.standardize_dtype(tensor.dtype):
+                    names[id(tensor)] = next(filter(None, found))
+
+
+def _table_sizes(layer):
+    """Rows of the tables that the tensors of a layer's call index, in their order."""
+    if isinstance(layer, TokenAndPositionEmbedding):
+        return layer.vocabulary_size, layer.num_segments
+    layers = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
+    return [min((x.input_dim for x in layers if isinstance(x, keras.layers.Embedding)), default=0)]

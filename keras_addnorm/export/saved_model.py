@@ -1,5 +1,6 @@
 """Export to a TensorFlow SavedModel that needs neither Keras nor this package to run."""
 
+from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.pipeline import Format, run_export
 from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.runtime import SavedModel
@@ -9,7 +10,14 @@ from keras_addnorm.export.signature import SIGNATURE
 def _write(exportable, recipe, path):
     import tensorflow as tf
 
-    tf.saved_model.save(exportable.module, str(path), {SIGNATURE: exportable.function})
+    try:
+        tf.saved_model.save(exportable.module, str(path), {SIGNATURE: exportable.function})
+    except (AssertionError, ValueError) as error:
+        raise ExportError(
+            "TensorFlow cannot save the model's function: it holds lookup tables, random seeds or "
+            "strings, which are no weights. Leave the layers that hold them out of the exported "
+            f"model. TensorFlow says: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def _inspect(path, exportable, recipe):

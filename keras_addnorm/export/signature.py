@@ -1,6 +1,7 @@
 """From a Keras model to one TensorFlow function with named inputs and outputs."""
 
 import dataclasses
+import keyword
 import re
 
 import keras
@@ -38,16 +39,10 @@ def make_exportable(model, batch_size, sequence_length):
         sequence_length: int, or None for any; replaces the axes that the model leaves open.
 
     Raises:
-        ValueError: on a size that is not positive.
         ExportError: if the inputs cannot be named or sized.
     """
     import tensorflow as tf
 
-    for name, size in (("batch_size", batch_size), ("sequence_length", sequence_length)):
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise ValueError(
-                f"`{name}` must be a positive int, or None for any. Received: {name}={size!r}."
-            )
     names = input_names(model)
     inputs = tuple(
         _input_spec(names[tensor.name], tensor, batch_size, sequence_length)
@@ -63,6 +58,15 @@ def make_exportable(model, batch_size, sequence_length):
     module.serve = tf.function(serve, autograph=False)
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
     return Exportable(model, inputs, module, module.serve.get_concrete_function(**specs))
+
+
+def check_sizes(batch_size, sequence_length):
+    """Raises ValueError unless both sizes are positive ints or None."""
+    for name, size in (("batch_size", batch_size), ("sequence_length", sequence_length)):
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(
+                f"`{name}` must be a positive int, or None for any. Received: {name}={size!r}."
+            )
 
 
 def prepare(model):
@@ -98,16 +102,23 @@ def prepare(model):
 
 
 def input_names(model):
-    """Exported names of a model's inputs by the names of its tensors; unnamed ones are counted."""
+    """Exported names of a model's inputs by the names of its tensors; unnamed ones are counted.
+
+    Runtimes know inputs as arguments of a function, so other characters become underscores.
+    """
     tensors = keras.tree.flatten(model.input)
-    unnamed = re.compile(r"keras_tensor(_\d+)?")
-    names = {
-        tensor.name: f"input_{index}" if unnamed.fullmatch(tensor.name) else tensor.name
-        for index, tensor in enumerate(tensors)
-    }
+    names = {t.name: _argument_name(t.name, index) for index, t in enumerate(tensors)}
     if len(set(names.values())) < len(tensors):
         raise ExportError(f"Inputs must have different names. Received: {list(names.values())}.")
     return names
+
+
+def _argument_name(name, index):
+    if re.fullmatch(r"keras_tensor(_\d+)?", name):
+        return f"input_{index}"
+    name = re.sub(r"[^0-9A-Za-z_]", "_", name).strip("_") or str(index)
+    usable = name.isidentifier() and not keyword.iskeyword(name) and name != "self"
+    return name if usable else f"input_{name}"
 
 
 def _input_spec(name, tensor, batch_size, sequence_length):
@@ -124,9 +135,18 @@ def _input_spec(name, tensor, batch_size, sequence_length):
 
 
 def output_dict(model, outputs):
-    """A model's outputs by name: a dict's own keys, names of layers the user named, or counted."""
+    """A model's outputs by name: a dict's own keys, names of layers the user named, or counted.
+
+    The keys of dicts in dicts are joined by underscores.
+    """
     if isinstance(outputs, dict):
-        return outputs
+        if not any(isinstance(value, (dict, list, tuple)) for value in outputs.values()):
+            return {str(name): value for name, value in outputs.items()}
+        leaves = keras.tree.flatten_with_path(outputs)
+        named = {"_".join(map(str, path)): value for path, value in leaves}
+        if len(named) < len(leaves):
+            raise ExportError(f"Outputs must have different names. Received: {sorted(named)}.")
+        return named
     return dict(zip(_output_names(model), keras.tree.flatten(outputs), strict=True))
 
 
@@ -152,16 +172,27 @@ def _in_float32(model):
     policies = {layer.compute_dtype for layer in model._flatten_layers()}
     if not policies & {"float16", "bfloat16", "float64"}:
         return model
-    config = _replace_dtypes(keras.saving.serialize_keras_object(model))
-    copy = keras.saving.deserialize_keras_object(config)
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)  # Losses and metrics are not exported.
+    try:
+        copy = keras.saving.deserialize_keras_object(_replace_dtypes(config))
+    except (TypeError, ValueError) as error:
+        raise ExportError(
+            "A model in half precision is exported as a float32 copy, and this one cannot be "
+            "copied. Register its own layers and functions with "
+            "keras.saving.register_keras_serializable, replace Lambda layers that hold a Python "
+            "lambda, or build the model with dtype='float32' and set its weights. "
+            f"Keras says: {str(error).strip().splitlines()[0]}"
+        ) from error
     copy.set_weights([keras.ops.convert_to_numpy(w).astype("float32") for w in model.weights])
     return copy
 
 
-def _replace_dtypes(config):
+def _replace_dtypes(config, is_dtype=False):
+    """A config whose dtypes are float32; names and vocabularies that read like one stay."""
     names = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
     if isinstance(config, dict):
-        return {key: _replace_dtypes(value) for key, value in config.items()}
+        return {k: _replace_dtypes(v, is_dtype or k == "dtype") for k, v in config.items()}
     if isinstance(config, (list, tuple)):
-        return type(config)(_replace_dtypes(value) for value in config)
-    return "float32" if config in names else config
+        return type(config)(_replace_dtypes(value, is_dtype) for value in config)
+    return "float32" if is_dtype and config in names else config

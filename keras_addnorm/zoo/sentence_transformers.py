@@ -35,8 +35,25 @@ def embedder_arguments(folder, encoder_config):
                 f"got {', '.join(kinds)}"
             ],
         )
+    if modules[0].get("path", "") not in ("", "."):
+        raise CheckpointError(
+            folder,
+            [
+                f"modules.json keeps the encoder in the subfolder {modules[0]['path']!r}; it is "
+                "supported in the folder itself: move its files there and empty that path"
+            ],
+        )
+    settings = read_object(folder, "config_sentence_transformers.json")
+    if settings.get("default_prompt_name") is not None:
+        raise CheckpointError(
+            folder,
+            [
+                "sentence-transformers puts the prompt "
+                f"{settings['default_prompt_name']!r} before each text, which is not supported"
+            ],
+        )
     path = str(modules[1].get("path", ""))
-    if pathlib.PurePath(path).name != path:
+    if path == ".." or pathlib.PurePath(path).name != path:
         raise CheckpointError(folder, [f"modules.json points out of the folder: {path!r}"])
     config = read_object(pathlib.Path(folder) / path, "config.json")
     pooling = _pooling(folder, config)

@@ -31,10 +31,10 @@ def resolve(source):
     """
     name = str(source)
     folder = pathlib.Path(name)
+    if name in PACKAGES:  # Before folders: an export may have the same name. "./minilm" is one.
+        return _package(name)
     if folder.is_dir():
         return folder
-    if name in PACKAGES:
-        return _package(name)
     if name.startswith("hf://") or REPOSITORY.fullmatch(name):
         return _download(name.removeprefix("hf://"))
     raise ValueError(

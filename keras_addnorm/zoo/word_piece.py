@@ -19,9 +19,14 @@ def _vocabulary(folder, size):
         raise CheckpointError(folder, ["there is no vocab.txt, so text cannot be tokenized"])
     if path.stat().st_size > MAX_VOCABULARY_BYTES:
         raise CheckpointError(folder, [f"vocab.txt is larger than {MAX_VOCABULARY_BYTES} bytes"])
-    with open(path, encoding="utf-8") as lines:
-        vocabulary = [line.rstrip("\n") for line in lines]
+    try:
+        with open(path, encoding="utf-8") as lines:
+            vocabulary = [line.rstrip("\n") for line in lines]
+    except UnicodeDecodeError as error:
+        raise CheckpointError(folder, [f"vocab.txt is not UTF-8: {error}"]) from error
     problems = [f"vocab.txt has no {t}" for t in SPECIAL_TOKENS if t not in vocabulary]
+    if len(set(vocabulary)) < len(vocabulary):
+        problems.append("vocab.txt holds a token twice")
     if len(vocabulary) > size:
         problems.append(f"vocab.txt has {len(vocabulary)} tokens, the embedding only {size} rows")
     if problems:
@@ -56,7 +61,9 @@ def word_piece_preprocessor(folder, encoder_config):
         if not isinstance(value, bool):
             problems.append(f"tokenizer setting {name} must be true, false or null, got {value!r}")
     limit = encoder_config["max_sequence_length"]
-    length = sentence.get("max_seq_length") or limit
+    length = sentence.get("max_seq_length")
+    if not length:  # As sentence-transformers does; "no limit" is written as a huge number.
+        length = min(limit, config.get("model_max_length") or limit)
     if isinstance(length, bool) or not isinstance(length, int) or not 2 < length <= limit:
         problems.append(f"max_seq_length must be from 3 to {limit}, got {length!r}")
     if problems:

@@ -151,20 +151,21 @@ def test_half_precision_models_are_exported_in_float32(tmp_path, dtype):
 
 def test_the_report_and_the_vocabulary_are_saved_beside_the_model(tmp_path):
     report = export.to_tflite(common.embedder(), tmp_path / "m.tflite", sequence_length=16)
-    saved = json.loads((tmp_path / "m.report.json").read_text())
+    saved = json.loads((tmp_path / "m.tflite.report.json").read_text())
     assert saved == json.loads(json.dumps({**dataclasses.asdict(report), "path": "m.tflite"}))
     assert saved["tokenizer"] == {
         "type": "WordPiece",
         "lowercase": True,
         "strip_accents": True,
-        "vocabulary": "m.vocab.txt",
+        "vocabulary": "m.tflite.vocab.txt",
+        "sequence_length": 32,
     }
-    vocabulary = (tmp_path / "m.vocab.txt").read_text(encoding="utf-8").splitlines()
+    vocabulary = (tmp_path / "m.tflite.vocab.txt").read_text(encoding="utf-8").splitlines()
     assert vocabulary == common.VOCABULARY
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "m.report.json",
         "m.tflite",
-        "m.vocab.txt",
+        "m.tflite.report.json",
+        "m.tflite.vocab.txt",
     ]
 
 
@@ -176,3 +177,36 @@ def test_a_lora_model_exports_with_its_adapters(tmp_path):
     report = export.to_tflite(model, tmp_path / "m.tflite", sequence_length=8)
     assert report.xnnpack_partitions == 1
     assert report.verification["sequence_output"].min_cosine > 0.9999
+
+
+def test_names_that_are_no_identifiers_and_nested_outputs(tmp_path):
+    a, b = keras.Input((40,), name="my input"), keras.Input((40,), name="class")
+    x = keras.layers.Dense(4)(a + b)
+    model = keras.Model([a, b], {"heads": {"left": x, "right": 2.0 * x}})
+    for write, name in ((export.to_tflite, "m.tflite"), (export.to_saved_model, "m")):
+        report = write(model, tmp_path / name)
+        assert sorted(s.name for s in report.inputs) == ["input_class", "my_input"]
+        assert sorted(s.name for s in report.outputs) == ["heads_left", "heads_right"]
+
+
+def test_a_fixed_length_needs_no_sequence_length(tmp_path):
+    from keras_addnorm.layers import TokenAndPositionEmbedding
+
+    ids = keras.Input((8,), dtype="int32", name="ids")
+    model = keras.Model(ids, TokenAndPositionEmbedding(100, 8, 16)(ids))
+    report = export.to_tflite(model, tmp_path / "m.tflite")
+    assert report.inputs[0].shape == (1, 8)
+
+
+def test_a_runner_can_be_shared_by_threads(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from keras_addnorm.export.runtime import open_model
+
+    export.to_tflite(common.sequential(), tmp_path / "m.tflite")
+    run = open_model(tmp_path / "m.tflite")
+    rows = np.random.default_rng(0).normal(size=(200, 1, 40)).astype("float32")
+    want = [run({"input_0": row})["output"] for row in rows]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda row: run({"input_0": row})["output"], rows))
+    np.testing.assert_array_equal(got, want)

@@ -101,3 +101,34 @@ def test_verify_file_of_a_saved_model(tmp_path):
     assert recipe.name == "float32" and differences["sequence_output"].max_abs_error < 1e-4
     with pytest.raises(export.ExportError, match="a .tflite file or a SavedModel directory"):
         export.verify_file(model, tmp_path)
+
+
+def test_a_reference_that_is_not_finite_proves_nothing():
+    for value in (np.nan, np.inf):
+        with pytest.raises(export.VerificationError, match="of the Keras model holds NaN"):
+            compare(np.array([[value, 1.0]]), np.ones((1, 2)))
+
+
+def test_one_large_vector_does_not_loosen_the_others():
+    reference = np.array([[1e4, 0.0], [1.0, 0.0]])
+    actual = np.array([[1e4, 0.0], [1.9, 0.0]])
+    with pytest.raises(export.VerificationError, match="max abs error 9.00e-01"):
+        verify(lambda s: {"y": reference}, lambda s: {"y": actual}, [{}], RECIPES["float32"])
+
+
+def test_int8_must_keep_magnitudes_too():
+    reference, actual = np.array([[0.1]]), np.array([[0.9]])
+    with pytest.raises(export.VerificationError, match="dynamic_int8"):
+        verify(lambda s: {"y": reference}, lambda s: {"y": actual}, [{}], RECIPES["dynamic_int8"])
+
+
+def test_id_limits_follow_nested_models_casts_and_shared_embeddings():
+    import keras
+
+    inner_ids = keras.Input((None,), dtype="int32", name="inner")
+    inner = keras.Model(inner_ids, keras.layers.Embedding(70, 8)(inner_ids))
+    a = keras.Input((None,), dtype="int32", name="a")
+    b = keras.Input((None,), dtype="int64", name="b")
+    shared = keras.layers.Embedding(30, 8)
+    x = inner(a) + shared(keras.ops.cast(b, "int32")) + shared(b)
+    assert id_limits(keras.Model([a, b], x)) == {"a": 70, "b": 30}

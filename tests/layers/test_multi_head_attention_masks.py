@@ -192,3 +192,11 @@ def test_keras_mask_in_a_functional_model():
     bare = tf.constant(to_numpy(embedding(ids)))
     want = layer(bare, bare, query_mask=ids != 0, value_mask=ids != 0)
     np.testing.assert_allclose(got, to_numpy(want), **TOLERANCE)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
+def test_masked_rows_are_zero_at_inputs_that_overflow_float16_products(dtype):
+    x = np.full((1, 4, 32), 1000.0, "float16")
+    layer = MultiHeadAttention(2, dtype=dtype)
+    output = to_numpy(layer(x, key_mask=np.zeros((1, 4), bool)))
+    np.testing.assert_array_equal(output, np.zeros((1, 4, 32)))

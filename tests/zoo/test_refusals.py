@@ -224,3 +224,27 @@ def test_a_repository_that_cannot_be_reached(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(OSError, match="Cannot reach 'owner/name'.*pass a folder"):
         zoo.from_hugging_face("owner/name")
+
+
+def test_sentence_transformers_settings_that_cannot_be_honoured(tmp_path):
+    folder = make_sentence_transformer(copy_checkpoint(tmp_path))
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({"default_prompt_name": "query"}))
+    assert "the prompt 'query'" in str(refusal(folder, task="embed"))
+    settings.unlink()
+    modules = json.loads((folder / "modules.json").read_text())
+    for index, path, message in ((1, "..", "points out"), (0, "0_Transformer", "subfolder")):
+        changed = [dict(module) for module in modules]
+        changed[index]["path"] = path
+        (folder / "modules.json").write_text(json.dumps(changed))
+        assert message in str(refusal(folder, task="embed"))
+
+
+def test_broken_vocabularies_and_missing_configs(tmp_path):
+    folder = make_sentence_transformer(copy_checkpoint(tmp_path))
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n")
+    assert "vocab.txt holds a token twice" in str(refusal(folder, task="embed"))
+    (folder / "vocab.txt").write_bytes(b"\xff\xfe")
+    assert "vocab.txt is not UTF-8" in str(refusal(folder, task="embed"))
+    (folder / "config.json").unlink()
+    assert "there is no config.json" in str(refusal(folder))
