@@ -56,6 +56,19 @@ def add_norm(weights, x, y, kind="layer_norm", epsilon=1e-5, residual_scale=1.0)
     return norm(below(weights, "norm"), total, kind, epsilon), total
 
 
+def rotate(x, max_wavelength=10000.0, rotary_dim=None, scaling_factor=1.0, interleaved=False):
+    """Rotary position embedding of `(batch, length, heads, features)`, pair by pair."""
+    size = rotary_dim or x.shape[-1]
+    out = np.array(x, "float64")
+    for position, pair in np.ndindex(x.shape[1], size // 2):
+        angle = position / scaling_factor / max_wavelength ** (2 * pair / size)
+        first, second = (2 * pair, 2 * pair + 1) if interleaved else (pair, pair + size // 2)
+        a, b = x[:, position, :, first], x[:, position, :, second]
+        out[:, position, :, first] = a * math.cos(angle) - b * math.sin(angle)
+        out[:, position, :, second] = a * math.sin(angle) + b * math.cos(angle)
+    return out
+
+
 def multi_head_attention(
     weights,
     query,
@@ -63,26 +76,42 @@ def multi_head_attention(
     key=None,
     *,
     num_heads,
+    num_key_value_heads=None,
     query_mask=None,
     value_mask=None,
     key_mask=None,
     attention_mask=None,
     causal=False,
+    sliding_window=None,
+    position_bias=0.0,
+    rotary=None,
+    qk_norm=None,
 ):
     """Returns (output, scores), one query of one head at a time.
 
     The softmax runs over the keys that the query may see, and over those only. With none, scores
-    and context are zero.
+    and context are zero. The gate is used where `weights` has one.
     """
     value = query if value is None else value
     key = value if key is None else key
+    groups = num_heads // (num_key_value_heads or num_heads)
     q, k, v = (
-        np.stack(np.split(dense(below(weights, name), x), num_heads, axis=-1), 1)
-        for name, x in (("query", query), ("key", key), ("value", value))
-    )
-    batch, _, queries, key_dim = q.shape
-    keys = k.shape[2]
-    visible = np.ones((batch, num_heads, queries, keys), bool)
+        np.stack(np.split(dense(below(weights, name), x), heads, axis=-1), 2)
+        for name, x, heads in (
+            ("query", query, num_heads),
+            ("key", key, num_heads // groups),
+            ("value", value, num_heads // groups),
+        )
+    )  # (batch, length, heads, size)
+    if qk_norm is not None:
+        q = norm(below(weights, "query_norm"), q, qk_norm, 1e-6)
+        k = norm(below(weights, "key_norm"), k, qk_norm, 1e-6)
+    if rotary is not None:
+        q, k = rotate(q, **rotary), rotate(k, **rotary)
+    batch, queries, _, key_dim = q.shape
+    keys = k.shape[1]
+    shape = (batch, num_heads, queries, keys)
+    visible = np.ones(shape, bool)
     if query_mask is not None:
         visible &= np.asarray(query_mask, bool)[:, None, :, None]
     for mask in (value_mask, key_mask):
@@ -91,19 +120,26 @@ def multi_head_attention(
     if attention_mask is not None:
         mask = np.asarray(attention_mask, bool)
         visible &= mask[:, None] if mask.ndim == 3 else mask
+    distance = np.arange(queries)[:, None] - np.arange(keys)
     if causal:
-        visible &= np.arange(keys)[None, :] <= np.arange(queries)[:, None]
+        visible &= distance >= 0
+    if sliding_window is not None:
+        visible &= np.abs(distance) < sliding_window
 
-    scores = np.zeros(visible.shape)
+    bias = np.broadcast_to(position_bias, shape)
+    scores = np.zeros(shape)
     context = np.zeros((batch, queries, num_heads, v.shape[-1]))
     for b, h, t in np.ndindex(batch, num_heads, queries):
         seen = np.flatnonzero(visible[b, h, t])
         if seen.size:
-            logits = k[b, h, seen] @ q[b, h, t] / math.sqrt(key_dim)
+            logits = k[b, seen, h // groups] @ q[b, t, h] / math.sqrt(key_dim) + bias[b, h, t, seen]
             exponentials = np.exp(logits - logits.max())
             scores[b, h, t, seen] = exponentials / exponentials.sum()
-            context[b, t, h] = scores[b, h, t, seen] @ v[b, h, seen]
-    return dense(below(weights, "output"), context.reshape(batch, queries, -1)), scores
+            context[b, t, h] = scores[b, h, t, seen] @ v[b, seen, h // groups]
+    context = context.reshape(batch, queries, -1)
+    if any(name.startswith("gate/") for name in weights):
+        context = context / (1.0 + np.exp(-dense(below(weights, "gate"), query)))
+    return dense(below(weights, "output"), context), scores
 
 
 def feed_forward(weights, x, activation="relu"):

@@ -4,18 +4,23 @@ from keras_addnorm.layers.add_norm import AddNorm
 from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
 from keras_addnorm.layers.pooling import SequencePooling
+from keras_addnorm.layers.position_bias import ALiBi, RelativePositionBias
 from keras_addnorm.layers.position_encoding import (
     LearnedPositionEncoding,
     SinusoidalPositionEncoding,
 )
+from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLayer
 
 __all__ = [
+    "ALiBi",
     "AddNorm",
     "FeedForward",
     "LearnedPositionEncoding",
     "MultiHeadAttention",
+    "RelativePositionBias",
+    "RotaryEmbedding",
     "SequencePooling",
     "SinusoidalPositionEncoding",
     "TokenAndPositionEmbedding",

@@ -59,6 +59,16 @@ def finite(owner, name, value):
     return float(value)
 
 
+def positive(owner, name, value):
+    """Returns `value` as a float, or raises unless it is finite and above 0."""
+    value = finite(owner, name, value)
+    if value <= 0.0:
+        raise ValueError(
+            f"{owner}: `{name}` must be above 0. Received: {name}={value!r}. Pass a positive float."
+        )
+    return value
+
+
 def epsilon(owner, value):
     """Returns a norm's epsilon as a float, or raises unless it is finite and positive."""
     value = finite(owner, "epsilon", value)
@@ -79,6 +89,18 @@ def rate(owner, name, value):
             f"Received: {name}={value!r}. Pass for instance 0.1."
         )
     return value
+
+
+def flag_or_names(owner, name, value, names):
+    """Returns `value` as a bool, or as a list if it is a sequence of some of `names`."""
+    if isinstance(value, (list, tuple)) and set(value) <= set(names):
+        return list(value)
+    if isinstance(value, bool):
+        return value
+    raise ValueError(
+        f"{owner}: `{name}` must be True, False, or a list of some of {', '.join(names)}. "
+        f"Received: {name}={value!r}."
+    )
 
 
 def same_shape(a, b):

@@ -7,7 +7,7 @@ def make_dense(owner, name, units):
     """A `keras.layers.Dense` with the bias, initializers and dtype policy of the layer `owner`."""
     return keras.layers.Dense(
         units,
-        use_bias=owner.use_bias,
+        use_bias=owner.use_bias if isinstance(owner.use_bias, bool) else name in owner.use_bias,
         kernel_initializer=copy_initializer(owner.kernel_initializer),
         bias_initializer=copy_initializer(owner.bias_initializer),
         dtype=owner.dtype_policy,

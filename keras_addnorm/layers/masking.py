@@ -2,10 +2,11 @@
 
 A mask is 1 (or True) where a position may be attended to and 0 (or False) where not. All masks
 of a call combine into one float32 tensor `keep` of rank 4 that broadcasts to
-`(batch, heads, queries, keys)`. Only multiplication and addition are used, no `where`: a
-converted graph then holds no SELECT, which would split it into many delegate partitions.
+`(batch, heads, queries, keys)`. Scores are masked by multiplication and addition, not by `where`:
+a converted graph then holds no SELECT, which would split it into many delegate partitions.
 """
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -16,66 +17,115 @@ from keras_addnorm.layers.shapes import reshape
 MASKED = 1e9
 
 
-def _to_float(mask, name, ranks, meaning):
-    if len(mask.shape) not in ranks:
-        raise ValueError(
-            f"MultiHeadAttention: `{name}` must have shape {meaning}. "
-            f"Received: a mask of shape {tuple(mask.shape)}."
-        )
-    return ops.cast(ops.cast(mask, "bool"), "float32")
-
-
-def _causal(query, key):
-    queries, keys = query.shape[1], key.shape[1]
-    if queries is not None and keys is not None:
-        keep = np.tril(np.ones((1, 1, queries, keys), "float32"))
-        return ops.convert_to_tensor(keep)
-    rows = reshape(ops.arange(ops.shape(query)[1]), (1, 1, -1, 1))
-    columns = reshape(ops.arange(ops.shape(key)[1]), (1, 1, 1, -1))
-    return ops.cast(ops.greater_equal(rows, columns), "float32")
-
-
-def combine_masks(
-    query, key, query_mask=None, key_masks=None, attention_mask=None, use_causal_mask=False
-):
-    """Combines all masks of one attention call.
+def combine_masks(query, key, num_heads, *, query_mask, key_mask, value_mask, attention_mask):
+    """Combines the masks of one attention call.
 
     Args:
         query: float tensor `(batch, queries, features)`.
         key: float tensor `(batch, keys, features)`.
+        num_heads: int.
         query_mask: `(batch, queries)` or None; a masked query attends to nothing.
-        key_masks: dict of `(batch, keys)` masks or None by argument name; nothing attends to a
-            masked key.
+        key_mask, value_mask: `(batch, keys)` or None; nothing attends to a masked key.
         attention_mask: `(batch, queries, keys)` or `(batch, heads, queries, keys)` or None.
-        use_causal_mask: bool, lets query i attend to keys 0 to i only.
 
     Returns:
         float32 tensor of 0 and 1 that broadcasts to `(batch, heads, queries, keys)`, or None
         where nothing is masked.
 
     Raises:
-        ValueError: if a mask has the wrong rank.
+        ValueError: if a mask has another shape, or, as far as the backend can tell, is a float
+            tensor with other values than 0 and 1.
     """
+    (batch, queries), keys = query.shape[:2], key.shape[1]
     parts = []
-    for name, mask in (key_masks or {}).items():
+    for name, mask in (("key_mask", key_mask), ("value_mask", value_mask)):
         if mask is not None:
-            keep = _to_float(mask, name, (2,), "(batch, keys)")
+            keep = to_keep("MultiHeadAttention", name, mask, batch=batch, keys=keys)
             parts.append(reshape(keep, (keep.shape[0], 1, 1, keep.shape[1])))
     if query_mask is not None:
-        keep = _to_float(query_mask, "query_mask", (2,), "(batch, queries)")
+        keep = to_keep("MultiHeadAttention", "query_mask", query_mask, batch=batch, queries=queries)
         parts.append(reshape(keep, (keep.shape[0], 1, keep.shape[1], 1)))
     if attention_mask is not None:
-        meaning = "(batch, queries, keys) or (batch, heads, queries, keys)"
-        keep = _to_float(attention_mask, "attention_mask", (3, 4), meaning)
-        parts.append(ops.expand_dims(keep, 1) if len(keep.shape) == 3 else keep)
-    if use_causal_mask:
-        parts.append(_causal(query, key))
-    if not parts:
+        attention_mask = ops.convert_to_tensor(attention_mask)
+        sizes = {"batch": batch, "heads": num_heads, "queries": queries, "keys": keys}
+        if len(attention_mask.shape) != 4:
+            del sizes["heads"]
+        keep = to_keep("MultiHeadAttention", "attention_mask", attention_mask, **sizes)
+        parts.append(ops.expand_dims(keep, 1) if len(sizes) == 3 else keep)
+    return multiply_masks(parts)
+
+
+def multiply_masks(masks):
+    """The product of those masks that are not None, or None if all are."""
+    product = None
+    for mask in masks:
+        if mask is not None:
+            product = mask if product is None else ops.multiply(product, mask)
+    return product
+
+
+def to_keep(owner, name, mask, **sizes):
+    """A mask as a float32 tensor of 0 and 1, after checking that it is one.
+
+    Args:
+        owner, name: of the layer and its argument, for the error.
+        mask: tensor or array of bool, int or float.
+        **sizes: what each axis must be, None where that is not known; 1 always broadcasts.
+    """
+    mask = ops.convert_to_tensor(mask)
+    pairs = zip(mask.shape, sizes.values(), strict=False)
+    fits = all(size in (1, None) or want in (size, None) for size, want in pairs)
+    if len(mask.shape) != len(sizes) or not fits:
+        shape = tuple(sizes.values())
+        also = " or (batch, heads, queries, keys)" if name == "attention_mask" else ""
+        raise ValueError(
+            f"{owner}: `{name}` must have shape ({', '.join(sizes)}){also}, here {shape}, with 1 "
+            f"or True where a position is kept. Received: a mask of shape {tuple(mask.shape)}. "
+            "Reshape it, or pass it as the argument whose shape it has."
+        )
+    if keras.backend.is_float_dtype(keras.backend.standardize_dtype(mask.dtype)):
+        _refuse_additive(owner, name, mask)
+    return ops.cast(ops.cast(mask, "bool"), "float32")
+
+
+def _refuse_additive(owner, name, mask):
+    try:
+        values = np.asarray(ops.convert_to_numpy(mask), "float64")
+    except Exception:  # While a graph is traced a tensor has no values yet.
+        return
+    if not np.isin(values, (0.0, 1.0)).all():
+        raise ValueError(
+            f"{owner}: `{name}` must hold 0 and 1 only; masks here multiply, they are not added "
+            f"to scores. Received: a float mask with values from {values.min()} to "
+            f"{values.max()}. Pass `mask == 0` of an additive mask, or pass the numbers as "
+            "`position_bias`."
+        )
+
+
+def band_mask(query, key, use_causal_mask, sliding_window):
+    """The mask that depends on the distance of query i and key j only, rank 4, or None.
+
+    Args:
+        query, key: tensors `(batch, length, features)`.
+        use_causal_mask: bool; keeps j <= i.
+        sliding_window: int or None; keeps |i - j| < sliding_window, as in Keras.
+    """
+    if not use_causal_mask and sliding_window is None:
         return None
-    keep = parts[0]
-    for part in parts[1:]:
-        keep = ops.multiply(keep, part)
-    return keep
+    queries, keys = query.shape[1], key.shape[1]
+    if queries is not None and keys is not None:
+        distance = np.arange(queries)[:, None] - np.arange(keys)
+        keep = np.ones(distance.shape, bool) if not use_causal_mask else distance >= 0
+        if sliding_window is not None:
+            keep = keep & (np.abs(distance) < sliding_window)
+        return ops.convert_to_tensor(keep[None, None].astype("float32"))
+    rows = reshape(ops.arange(ops.shape(query)[1]), (1, 1, -1, 1))
+    columns = reshape(ops.arange(ops.shape(key)[1]), (1, 1, 1, -1))
+    distance = ops.subtract(rows, columns)
+    parts = [ops.greater_equal(distance, 0)] if use_causal_mask else []
+    if sliding_window is not None:
+        parts.append(ops.less(ops.abs(distance), sliding_window))
+    return multiply_masks([ops.cast(part, "float32") for part in parts])
 
 
 def masked_softmax(scores, keep):
@@ -90,3 +140,22 @@ def masked_softmax(scores, keep):
 def any_kept(keep):
     """1.0 for each query row that may attend to anything, 0.0 for the others; keeps rank 4."""
     return ops.max(keep, axis=-1, keepdims=True)
+
+
+def clear_hidden_keys(x, keep):
+    """Sets to zero the positions of `x` that no query may attend to, whatever they hold.
+
+    A probability of 0 does not silence NaN and infinity, since 0 times these is NaN.
+
+    Args:
+        x: float tensor `(batch, keys, features)`.
+        keep: float32 tensor that broadcasts to `(batch, heads, queries, keys)`.
+    """
+    reachable = ops.max(keep, axis=(1, 2))  # [batch, keys]
+    return clear_padding(x, reachable)
+
+
+def clear_padding(x, keep):
+    """Sets positions of `x` `(batch, length, features)` with 0 in `keep` `(batch, length)` to 0."""
+    keep = ops.cast(ops.expand_dims(keep, -1), "bool")
+    return ops.where(keep, x, ops.zeros((), dtype=x.dtype))

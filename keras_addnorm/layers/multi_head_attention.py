@@ -3,12 +3,21 @@
 import keras
 from keras import ops
 
-from keras_addnorm.layers import checks
+from keras_addnorm.layers import checks, keras_attention
+from keras_addnorm.layers.add_norm import make_norm, norm_config
 from keras_addnorm.layers.dense import make_dense
-from keras_addnorm.layers.masking import any_kept, combine_masks, masked_softmax
+from keras_addnorm.layers.masking import (
+    any_kept,
+    band_mask,
+    clear_hidden_keys,
+    combine_masks,
+    masked_softmax,
+    multiply_masks,
+)
+from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.shapes import flatten, reshape
 
-PROJECTIONS = ("query", "key", "value", "output")
+PROJECTIONS = ("query", "key", "value", "output", "gate")
 
 
 def _attached_mask(x):
@@ -19,9 +28,11 @@ def _attached_mask(x):
 class MultiHeadAttention(keras.layers.Layer):
     """Scaled dot-product attention of several heads, with the call of Keras's own layer.
 
-        q, k, v = query Wq + bq, key Wk + bk, value Wv + bv      (split into heads)
-        scores  = softmax(q k^T / sqrt(key_dim) + mask)          (float32)
-        output  = concat_heads(scores v) Wo + bo
+        q, k, v = query Wq + bq, key Wk + bk, value Wv + bv          (split into heads)
+        q, k    = rotary(norm(q)), rotary(norm(k))                   (where asked for)
+        scores  = softmax(q k^T / sqrt(key_dim) + position_bias + mask)          (float32)
+        context = concat_heads(scores v) * sigmoid(query Wg + bg)    (the gate where asked for)
+        output  = context Wo + bo
 
     Kernels are 2-D `keras.layers.Dense` kernels: checkpoints of other libraries map one to one,
     and converters see fully connected ops. A query that may attend to nothing, for whatever
@@ -32,10 +43,20 @@ class MultiHeadAttention(keras.layers.Layer):
         key_dim: int, size of a head's query and key. Default: query features / `num_heads`.
         value_dim: int, size of a head's value. Default: `key_dim`.
         output_dim: int, features of the output. Default: the query's.
-        use_bias: bool, whether the four projections have a bias.
+        use_bias: bool, whether the projections have a bias; or a list of the names of those that
+            have one: query, key, value, output, gate.
         dropout: float in [0, 1), dropout rate on the scores while training.
-        kernel_initializer: initializer of the four kernels.
-        bias_initializer: initializer of the four biases.
+        kernel_initializer: initializer of the kernels.
+        bias_initializer: initializer of the biases.
+        num_key_value_heads: int, heads of keys and values, each shared by `num_heads /
+            num_key_value_heads` consecutive heads of queries. Default: `num_heads`.
+        sliding_window: int; a query attends to keys less than this many positions away, on
+            either side. Default: to all.
+        rotary: dict of arguments of `RotaryEmbedding` that rotates queries and keys, or None.
+        qk_norm: norm of each head's queries and keys, as in `AddNorm`, or None.
+        use_gate: bool, whether a sigmoid gate made from the query multiplies the context.
+        guard_padding: bool. True keeps NaN and infinity at hidden positions away from the
+            others, at the cost of one `where`; without it the hidden content must be finite.
 
     Call arguments:
         query: float tensor `(batch, queries, features)`.
@@ -46,6 +67,8 @@ class MultiHeadAttention(keras.layers.Layer):
         key_mask: `(batch, keys)`; True or 1 keeps a key. Default: the key's Keras mask.
         attention_mask: `(batch, queries, keys)` or `(batch, heads, queries, keys)`; True or 1
             lets the query attend to the key.
+        position_bias: float tensor `(batch or 1, heads or 1, queries, keys)`, added to the
+            scores before softmax.
         return_attention_scores: bool, whether to return the scores too.
         training: bool, whether dropout is active.
         use_causal_mask: bool, lets query i attend to keys 0 to i only.
@@ -66,7 +89,9 @@ class MultiHeadAttention(keras.layers.Layer):
     y, scores = MultiHeadAttention(8, key_dim=16)(x, x, return_attention_scores=True)
     ```
 
-    Source: Vaswani et al., arXiv:1706.03762, section 3.2.
+    Source: Vaswani et al., arXiv:1706.03762, section 3.2; grouped queries: Ainslie et al.,
+    arXiv:2305.13245; QK norm: Dehghani et al., arXiv:2302.05442; gate: Qiu et al.,
+    arXiv:2505.06708.
     """
 
     def __init__(
@@ -79,6 +104,12 @@ class MultiHeadAttention(keras.layers.Layer):
         dropout=0.0,
         kernel_initializer="glorot_uniform",
         bias_initializer="zeros",
+        num_key_value_heads=None,
+        sliding_window=None,
+        rotary=None,
+        qk_norm=None,
+        use_gate=False,
+        guard_padding=True,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(MultiHeadAttention, kwargs))
@@ -88,10 +119,21 @@ class MultiHeadAttention(keras.layers.Layer):
         self.key_dim = checks.optional_positive_int(owner, "key_dim", key_dim)
         self.value_dim = checks.optional_positive_int(owner, "value_dim", value_dim)
         self.output_dim = checks.optional_positive_int(owner, "output_dim", output_dim)
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.flag_or_names(owner, "use_bias", use_bias, PROJECTIONS)
         self.dropout = checks.rate(owner, "dropout", dropout)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.num_key_value_heads = checks.positive_int(
+            owner, "num_key_value_heads", num_key_value_heads or self.num_heads
+        )
+        checks.divides(
+            owner, "num_heads", self.num_heads, "num_key_value_heads", self.num_key_value_heads
+        )
+        self.sliding_window = checks.optional_positive_int(owner, "sliding_window", sliding_window)
+        self.rotary = rotary
+        self.qk_norm = qk_norm
+        self.use_gate = bool(use_gate)
+        self.guard_padding = bool(guard_padding)
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
@@ -113,16 +155,38 @@ class MultiHeadAttention(keras.layers.Layer):
         self._value_dim = self.value_dim or self._key_dim
         context = self.num_heads * self._value_dim
         sizes = {
-            "query": (query_shape[-1], self.num_heads * self._key_dim),
-            "key": (key_shape[-1], self.num_heads * self._key_dim),
-            "value": (value_shape[-1], context),
+            "query": (features, self.num_heads * self._key_dim),
+            "key": (key_shape[-1], self.num_key_value_heads * self._key_dim),
+            "value": (value_shape[-1], self.num_key_value_heads * self._value_dim),
+            "gate": (features, context),
             "output": (context, self.output_dim or features),
         }
         for name, (inputs, outputs) in sizes.items():
-            dense = make_dense(self, name, outputs)
-            dense.build((None, None, inputs))
-            setattr(self, f"{name}_dense", dense)
+            if name != "gate" or self.use_gate:
+                dense = make_dense(self, name, outputs)
+                dense.build((None, inputs))
+                setattr(self, f"{name}_dense", dense)
+        self._build_heads((None, None, None, self._key_dim))
         self.built = True
+
+    def _build_heads(self, shape):
+        if self.rotary is not None:
+            self.rotary_embedding = RotaryEmbedding(
+                **self.rotary, dtype=self.dtype_policy, name="rotary"
+            )
+            self.rotary_embedding.build(shape)
+        if self.qk_norm is not None:
+            for name in ("query", "key"):
+                norm = make_norm(
+                    "MultiHeadAttention",
+                    self.qk_norm,
+                    1e-6,
+                    "qk_norm",
+                    dtype=self.dtype_policy,
+                    name=f"{name}_norm",
+                )
+                norm.build(shape)
+                setattr(self, f"{name}_norm", norm)
 
     def call(
         self,
@@ -136,6 +200,7 @@ class MultiHeadAttention(keras.layers.Layer):
         return_attention_scores=False,
         training=None,
         use_causal_mask=False,
+        position_bias=None,
     ):
         query_mask = _attached_mask(query) if query_mask is None else query_mask
         value = query if value is None else value
@@ -147,34 +212,68 @@ class MultiHeadAttention(keras.layers.Layer):
         keep = combine_masks(
             query,
             key,
-            query_mask,
-            {"key_mask": key_mask, "value_mask": value_mask},
-            attention_mask,
-            use_causal_mask,
+            self.num_heads,
+            query_mask=query_mask,
+            key_mask=key_mask,
+            value_mask=value_mask,
+            attention_mask=attention_mask,
         )
-        q = ops.multiply(self.query_dense(flatten(query)), self._key_dim**-0.5)
-        q = self._split_heads(q, query, (0, 2, 1, 3))  # [B, heads, T, key_dim]
-        k = self._split_heads(self.key_dense(flatten(key)), key, (0, 2, 3, 1))  # [.., key_dim, S]
-        v = self._split_heads(self.value_dense(flatten(value)), value, (0, 2, 1, 3))
-        # float32 before the product, not after it: in float16 the sum of products overflows.
-        product = ops.matmul(ops.cast(q, "float32"), ops.cast(k, "float32"))
-        scores = masked_softmax(product, keep)  # [B, heads, T, S]
+        if keep is not None and self.guard_padding:
+            cleared = clear_hidden_keys(value, keep)
+            value, key = cleared, cleared if key is value else clear_hidden_keys(key, keep)
+        keep = multiply_masks([keep, band_mask(query, key, use_causal_mask, self.sliding_window)])
+        scores = self._scores(query, key, keep, position_bias)  # [B, heads, T, S]
         if keep is not None and return_attention_scores:
             scores = ops.multiply(scores, any_kept(keep))
         weights = self.dropout_layer(ops.cast(scores, self.compute_dtype), training=training)
-        context = ops.matmul(weights, v)  # [B, heads, T, value_dim]
+        context = self._context(weights, value, query)  # [B, heads, T, value_dim]
         if keep is not None and not return_attention_scores:
             context = ops.multiply(context, ops.cast(any_kept(keep), context.dtype))
         context = ops.transpose(context, (0, 2, 1, 3))
         context = ops.reshape(context, (-1, self.num_heads * self._value_dim))  # [B * T, ..]
+        if self.use_gate:
+            gate = ops.sigmoid(self.gate_dense(flatten(query)))
+            context = ops.multiply(context, gate)
         output = self.output_dense(context)
         output = reshape(output, (*query.shape[:2], output.shape[-1]), like=query)
         return (output, scores) if return_attention_scores else output
 
-    def _split_heads(self, rows, like, order):
-        batch, length = like.shape[:2]
-        size = rows.shape[-1] // self.num_heads
-        return ops.transpose(reshape(rows, (batch, length, self.num_heads, size), like), order)
+    def _scores(self, query, key, keep, position_bias):
+        q = self._prepare(self.query_dense(flatten(query)), query, self.num_heads, "query")
+        k = self._prepare(self.key_dense(flatten(key)), key, self.num_key_value_heads, "key")
+        q = ops.cast(ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3)), "float32")
+        k = ops.cast(ops.transpose(k, (0, 2, 3, 1)), "float32")  # [B, kv heads, key_dim, S]
+        q = self._regroup(q, query, self.num_key_value_heads)
+        scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
+        if position_bias is not None:
+            scores = ops.add(scores, ops.cast(position_bias, "float32"))
+        return masked_softmax(scores, keep)
+
+    def _context(self, weights, value, query):
+        v = self._split_heads(self.value_dense(flatten(value)), value, self.num_key_value_heads)
+        v = ops.transpose(v, (0, 2, 1, 3))  # [B, kv heads, S, value_dim]
+        weights = self._regroup(weights, query, self.num_key_value_heads)
+        return self._regroup(ops.matmul(weights, v), query, self.num_heads)
+
+    def _prepare(self, rows, like, heads, name):
+        x = self._split_heads(rows, like, heads)
+        if self.qk_norm is not None:
+            x = getattr(self, f"{name}_norm")(x)
+        return x if self.rotary is None else self.rotary_embedding(x)
+
+    def _split_heads(self, rows, like, heads):
+        shape = (*like.shape[:2], heads, rows.shape[-1] // heads)
+        return reshape(rows, shape, like)  # [B, length, heads, size]
+
+    def _regroup(self, x, query, heads):
+        """Rank 4 with so many heads: queries that share a key head are more rows of that head,
+        so that no key is copied and no tensor has rank 5."""
+        if self.num_key_value_heads == self.num_heads:
+            return x
+        batch, length = ops.shape(query)[:2]
+        if x.shape[-1] is not None:
+            return ops.reshape(x, (batch, heads, -1, x.shape[-1]))
+        return ops.reshape(x, (batch, heads, length * (self.num_heads // heads), -1))
 
     def compute_output_shape(self, query_shape, value_shape=None, key_shape=None):
         return (*query_shape[:-1], self.output_dim or query_shape[-1])
@@ -201,71 +300,31 @@ class MultiHeadAttention(keras.layers.Layer):
             "dropout": self.dropout,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+            "num_key_value_heads": self.num_key_value_heads,
+            "sliding_window": self.sliding_window,
+            "rotary": self.rotary,
+            "qk_norm": norm_config(self.qk_norm),
+            "use_gate": self.use_gate,
+            "guard_padding": self.guard_padding,
         }
 
     @classmethod
     def from_keras(cls, layer):
-        """Copies a built `keras.layers.MultiHeadAttention`, weights included.
+        """Copies a built Keras attention layer, weights included.
+
+        Args:
+            layer: a `keras.layers.MultiHeadAttention` or `GroupQueryAttention`.
 
         Raises:
             ValueError: if `layer` was not built, or attends over more than one axis.
         """
-        config = layer.get_config()
-        if not layer.built:
-            raise ValueError(
-                "MultiHeadAttention.from_keras copies weights, so the layer must be built. "
-                f"Received: the unbuilt layer {layer.name!r}. Call it on data once."
-            )
-        more_axes = layer.query_dense.equation.split(",")[0] != "abc"
-        if len(layer.output_dense.kernel.shape) != 3 or more_axes:
-            raise ValueError(
-                "MultiHeadAttention attends over the one axis of (batch, length, features). "
-                f"Received: a layer with attention_axes={config['attention_axes']} and "
-                f"output_shape={config['output_shape']}."
-            )
-        if config.get("use_gate") or config.get("sliding_window"):
-            raise ValueError(
-                "MultiHeadAttention has no gate and no sliding window. Received: a layer with "
-                f"use_gate={config['use_gate']} and sliding_window={config['sliding_window']}."
-            )
-        output_dim = config["output_shape"][0] if config["output_shape"] else None
-        names = ("num_heads", "key_dim", "value_dim", "use_bias", "dropout", "name", "dtype")
-        same = {name: config[name] for name in names}
-        new = cls(output_dim=output_dim, **same)
-        _build_and_copy(layer, new)
-        return new
+        return keras_attention.from_keras(cls, layer)
 
     def to_keras(self):
-        """Returns a built `keras.layers.MultiHeadAttention` with the same weights.
+        """Returns a built `keras.layers.MultiHeadAttention`, or `GroupQueryAttention` where key
+        heads are shared, with the same weights.
 
         Raises:
-            ValueError: if this layer was not built.
+            ValueError: if this layer was not built, or has options that Keras's do not have.
         """
-        if not self.built:
-            raise ValueError(
-                "MultiHeadAttention.to_keras copies weights, so the layer must be built. "
-                f"Received: the unbuilt layer {self.name!r}. Call it on data once."
-            )
-        new = keras.layers.MultiHeadAttention(
-            self.num_heads,
-            self._key_dim,
-            value_dim=self._value_dim,
-            output_shape=self.output_dim,
-            use_bias=self.use_bias,
-            dropout=self.dropout,
-            dtype=self.dtype_policy,
-            name=self.name,
-        )
-        _build_and_copy(self, new)
-        return new
-
-
-def _build_and_copy(source, target):
-    """Builds `target` for the features of `source` and copies the eight weights, reshaped."""
-    kernels = {name: getattr(source, f"{name}_dense").kernel for name in PROJECTIONS}
-    target.build(*((None, None, kernels[name].shape[0]) for name in ("query", "value", "key")))
-    for name in PROJECTIONS:
-        old, new = getattr(source, f"{name}_dense"), getattr(target, f"{name}_dense")
-        new.kernel.assign(ops.reshape(old.kernel, new.kernel.shape))
-        if old.bias is not None:
-            new.bias.assign(ops.reshape(old.bias, new.bias.shape))
+        return keras_attention.to_keras(self)

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.masking import MASKED
+from keras_addnorm.layers.masking import MASKED, clear_padding, to_keep
 from keras_addnorm.layers.shapes import reshape
 
 # The floor under a norm before dividing by it, as in torch.nn.functional.normalize.
@@ -42,6 +42,7 @@ class SequencePooling(keras.layers.Layer):
     Args:
         pooling: `"mean"`, `"cls"` or `"max"`.
         normalize: bool, whether to divide by the Euclidean norm.
+        guard_padding: bool, as in `MultiHeadAttention`.
 
     Call arguments:
         x: float tensor `(batch, length, features)`.
@@ -56,17 +57,22 @@ class SequencePooling(keras.layers.Layer):
     Source: Reimers and Gurevych, arXiv:1908.10084, section 3.
     """
 
-    def __init__(self, pooling="mean", normalize=False, **kwargs):
+    def __init__(self, pooling="mean", normalize=False, guard_padding=True, **kwargs):
         super().__init__(**checks.known_arguments(SequencePooling, kwargs))
         self.supports_masking = True
         self.pooling = checks.choice("SequencePooling", "pooling", pooling, POOLINGS)
         self.normalize = bool(normalize)
+        self.guard_padding = bool(guard_padding)
 
     def build(self, x_shape, padding_mask_shape=None):
         self.built = True
 
     def call(self, x, padding_mask):
-        keep = ops.cast(ops.cast(padding_mask, "bool"), "float32")
+        keep = to_keep(
+            "SequencePooling", "padding_mask", padding_mask, batch=x.shape[0], length=x.shape[1]
+        )
+        if self.guard_padding and self.pooling != "cls":
+            x = clear_padding(x, keep)
         pooled = POOLINGS[self.pooling](ops.cast(x, "float32"), keep)
         if self.normalize:
             square = ops.sum(ops.square(pooled), axis=-1, keepdims=True)
@@ -84,4 +90,5 @@ class SequencePooling(keras.layers.Layer):
             **super().get_config(),
             "pooling": self.pooling,
             "normalize": self.normalize,
+            "guard_padding": self.guard_padding,
         }

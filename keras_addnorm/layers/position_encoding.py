@@ -19,7 +19,8 @@ def sinusoids(length, features, max_wavelength=10000.0):
     return np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))
 
 
-def _check_length(owner, length, limit):
+def check_length(owner, length, limit):
+    """Raises ValueError if a length that is known already is above `limit`."""
     if isinstance(length, int) and length > limit:
         raise ValueError(
             f"{owner} knows positions 0 to {limit - 1}. Received: a sequence of length {length}. "
@@ -66,12 +67,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         super().__init__(**checks.known_arguments(SinusoidalPositionEncoding, kwargs))
         self.supports_masking = True
         owner = "SinusoidalPositionEncoding"
-        self.max_wavelength = checks.finite(owner, "max_wavelength", max_wavelength)
-        if self.max_wavelength <= 0:
-            raise ValueError(
-                f"{owner}: `max_wavelength` must be above 0. "
-                f"Received: max_wavelength={max_wavelength!r}. The paper's value is 10000."
-            )
+        self.max_wavelength = checks.positive(owner, "max_wavelength", max_wavelength)
         self.max_sequence_length = checks.positive_int(
             owner, "max_sequence_length", max_sequence_length
         )
@@ -83,7 +79,7 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 
     def encoding(self, length, dtype):
         """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
-        _check_length("SinusoidalPositionEncoding", length, self.max_sequence_length)
+        check_length("SinusoidalPositionEncoding", length, self.max_sequence_length)
         if isinstance(length, int):
             return ops.convert_to_tensor(self._table[None, :length], dtype)
         return ops.convert_to_tensor(self._table[None], dtype)[:, :length]
@@ -150,7 +146,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
 
     def encoding(self, length, dtype):
         """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
-        _check_length("LearnedPositionEncoding", length, self.max_sequence_length)
+        check_length("LearnedPositionEncoding", length, self.max_sequence_length)
         table = ops.cast(ops.convert_to_tensor(self.position_embeddings), dtype)
         return ops.expand_dims(table[:length], 0)
 

@@ -210,3 +210,27 @@ def test_a_runner_can_be_shared_by_threads(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         got = list(pool.map(lambda row: run({"input_0": row})["output"], rows))
     np.testing.assert_array_equal(got, want)
+
+
+ATTENTION = {
+    "grouped queries": {"num_key_value_heads": 2},
+    "rotary": {"rotary": {"max_sequence_length": 32}},
+    "interleaved rotary": {"rotary": {"interleaved": True, "rotary_dim": 4}},
+    "window and QK norm": {"sliding_window": 3, "qk_norm": "rms_norm"},
+    "gate": {"use_gate": True, "use_bias": ["query", "output"]},
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_options_are_exported_in_one_partition(tmp_path, name):
+    from keras_addnorm.layers import ALiBi, MultiHeadAttention
+
+    x = keras.Input((None, 32), name="x")
+    mask = keras.Input((None,), dtype="int32", name="padding_mask")
+    attention = MultiHeadAttention(4, **ATTENTION[name])
+    y = attention(x, key_mask=mask, position_bias=ALiBi(4)(x))
+    model = common.randomize(keras.Model([x, mask], {"y": y}))
+    report = export.to_tflite(model, tmp_path / "m.tflite", sequence_length=16)
+    assert report.xnnpack_partitions == 1
+    assert report.verification["y"].min_cosine > 0.9999
+    assert attention.guard_padding  # Exporting does not change the user's model.

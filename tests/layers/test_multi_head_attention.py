@@ -139,8 +139,6 @@ def test_exchange_of_an_unbuilt_layer_is_refused(direction):
         ({"attention_axes": (1, 2)}, (2, 3, 4, 8)),
         ({"attention_axes": (1,)}, (2, 3, 4, 8)),
         ({"output_shape": (2, 3)}, (2, 5, 8)),
-        ({"use_gate": True}, (2, 5, 8)),
-        ({"sliding_window": 2}, (2, 5, 8)),
     ],
 )
 def test_from_keras_refuses_what_it_cannot_compute(kwargs, shape):

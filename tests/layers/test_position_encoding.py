@@ -142,8 +142,8 @@ def test_rank_and_features_are_checked(cls, shape):
 @pytest.mark.parametrize(
     ("cls", "kwargs", "name", "fix"),
     [
-        (BOTH[0], {"max_wavelength": 0.0}, "max_wavelength", "paper's value is 10000"),
-        (BOTH[0], {"max_wavelength": -1.0}, "max_wavelength", "paper's value is 10000"),
+        (BOTH[0], {"max_wavelength": 0.0}, "max_wavelength", "Pass a positive float"),
+        (BOTH[0], {"max_wavelength": -1.0}, "max_wavelength", "Pass a positive float"),
         (BOTH[0], {"max_wavelength": float("nan")}, "max_wavelength", "finite"),
         (BOTH[0], {"max_wavelength": True}, "max_wavelength", "Pass a float"),
         (BOTH[0], {"max_sequence_length": 0}, "max_sequence_length", "Pass a positive int"),
