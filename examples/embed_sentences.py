@@ -56,8 +56,8 @@ def run(args, progress):
     embedder = tiny_embedder(models) if args.tiny else zoo.from_hugging_face(name, task="embed")
     table = Table(title="exported and verified", title_justify="left")
     table.add_column("file", no_wrap=True)
-    for title in ("size", "max abs error", "min cosine", "partitions", "seconds"):
-        table.add_column(title, justify="right")
+    for title in ("size", "max error", "cosine", "parts", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
     embeddings = {}
     for recipe in RECIPES:
         path = args.out / f"{name}_{recipe}.tflite"
@@ -69,9 +69,9 @@ def run(args, progress):
             path.name,
             megabytes(report.bytes),
             f"{difference.max_abs_error:.1e}",
-            f"{difference.min_cosine:.6f}",
+            f"{difference.min_cosine:.4f}",
             str(report.xnnpack_partitions),
-            f"{report.seconds:.1f}",
+            f"{report.seconds:.0f} s",
         )
         embeddings[recipe], _ = embed_texts(path, SENTENCES)
     return table, similarity_table(SENTENCES, embeddings)
