@@ -131,7 +131,7 @@ def test_symbolic_call_with_a_padding_mask(rng):
         ({"num_heads": -2}, "num_heads", "Pass a positive int"),
         ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"dropout": "a"}, "dropout", "Pass a float"),
-        ({"activation": "rellu"}, "activation", "'gelu_tanh', or a callable"),
+        ({"activation": "rellu"}, "activation", "'gelu_tanh', "),
         ({"norm": "batch"}, "norm", "'layer_norm', 'rms_norm', 'none', or a Keras layer"),
         ({"epsilon": 0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("nan")}, "epsilon", "finite"),
