@@ -16,7 +16,16 @@ ACTIVATIONS = {
     "gelu_tanh": lambda x: (
         0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
     ),
+    "quick_gelu": lambda x: x / (1.0 + np.exp(-1.702 * x)),
+    "silu": lambda x: x / (1.0 + np.exp(-x)),
+    "hard_silu": lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
+    "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
     "tanh": np.tanh,
+    "relu6": lambda x: np.clip(x, 0.0, 6.0),
+    "relu_squared": lambda x: np.maximum(x, 0.0) ** 2,
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "linear": lambda x: x,
 }
 
 
@@ -142,8 +151,16 @@ def multi_head_attention(
     return dense(below(weights, "output"), context), scores
 
 
-def feed_forward(weights, x, activation="relu"):
-    hidden = ACTIVATIONS[activation](dense(below(weights, "intermediate"), x))
+def feed_forward(weights, x, activation="relu", fused=False):
+    """Gated where there is a gate kernel, or where half of the intermediate one is the gate."""
+    hidden = dense(below(weights, "intermediate"), x)
+    if fused:
+        gate, value = np.split(hidden, 2, axis=-1)
+        hidden = ACTIVATIONS[activation](gate) * value
+    elif "gate/kernel" in weights:
+        hidden = ACTIVATIONS[activation](dense(below(weights, "gate"), x)) * hidden
+    else:
+        hidden = ACTIVATIONS[activation](hidden)
     return dense(below(weights, "output"), hidden)
 
 
@@ -158,18 +175,48 @@ def sinusoids(length, features, max_wavelength=10000.0):
 
 
 def token_and_position_embedding(
-    weights, token_ids, segment_ids=None, *, position="learned", kind=None, epsilon=1e-5
+    weights,
+    token_ids,
+    segment_ids=None,
+    *,
+    position="learned",
+    kind=None,
+    epsilon=1e-5,
+    offset=0,
+    scale=1.0,
 ):
     tokens = weights["token_embedding/embeddings"]
     length = token_ids.shape[1]
+    x = scale * tokens[token_ids]
     if position == "learned":
-        positions = weights["position_encoding/position_embeddings"][:length]
-    else:
-        positions = sinusoids(length, tokens.shape[1])
-    x = tokens[token_ids] + positions
+        x = x + weights["position_encoding/position_embeddings"][offset + np.arange(length)]
+    elif position == "sinusoidal":
+        x = x + sinusoids(length, tokens.shape[1])
     if segment_ids is not None:
         x = x + weights["segment_embedding/embeddings"][segment_ids]
-    return x if kind is None else norm(below(weights, "norm"), x, kind, epsilon)
+    x = x if kind is None else norm(below(weights, "norm"), x, kind, epsilon)
+    return dense(below(weights, "projection"), x) if "projection/kernel" in weights else x
+
+
+def patch_embedding(weights, images, patch_size):
+    """One patch of one image at a time."""
+    kernel, (height, width) = weights["projection/kernel"], patch_size
+    rows, columns = images.shape[1] // height, images.shape[2] // width
+    classes = weights.get("class_tokens", np.zeros((0, kernel.shape[-1])))
+    registers = weights.get("register_tokens", np.zeros((0, kernel.shape[-1])))
+    positions = weights.get("position_embeddings")
+    outputs = []
+    for image in images:
+        tokens = list(classes)
+        for r, c in np.ndindex(rows, columns):
+            patch = image[r * height : (r + 1) * height, c * width : (c + 1) * width]
+            tokens.append(patch.ravel() @ kernel.reshape(-1, kernel.shape[-1]))
+            if "projection/bias" in weights:
+                tokens[-1] = tokens[-1] + weights["projection/bias"]
+        if positions is not None:
+            tokens = [token + p for token, p in zip(tokens, positions, strict=True)]
+        outputs.append([*tokens[: len(classes)], *registers, *tokens[len(classes) :]])
+    return np.array(outputs)
 
 
 def encoder(weights, token_ids, padding_mask, segment_ids=None, *, config):

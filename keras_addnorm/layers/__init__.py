@@ -3,6 +3,7 @@
 from keras_addnorm.layers.add_norm import AddNorm
 from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
+from keras_addnorm.layers.patch_embedding import PatchEmbedding
 from keras_addnorm.layers.pooling import SequencePooling
 from keras_addnorm.layers.position_bias import ALiBi, RelativePositionBias
 from keras_addnorm.layers.position_encoding import (
@@ -21,6 +22,7 @@ __all__ = [
     "MultiHeadAttention",
     "RelativePositionBias",
     "RotaryEmbedding",
+    "PatchEmbedding",
     "SequencePooling",
     "SinusoidalPositionEncoding",
     "TokenAndPositionEmbedding",

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_addnorm.layers import checks
+from keras_addnorm.layers.dense import copy_initializer
 
 
 def sinusoids(length, features, max_wavelength=10000.0):
@@ -103,11 +104,13 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
 class LearnedPositionEncoding(keras.layers.Layer):
     """A trained table with one vector for each position.
 
-        output[..., pos, :] = position_embeddings[pos]
+        output[..., pos, :] = position_embeddings[position_offset + pos]
 
     Args:
-        max_sequence_length: int, the longest sequence; rows of the table.
+        max_sequence_length: int, the longest sequence.
         embeddings_initializer: initializer of the table.
+        position_offset: int, rows of the table before that of position 0 (RoBERTa: 2); the table
+            has `max_sequence_length + position_offset` rows.
 
     Call arguments:
         x: float tensor `(batch, length, features)`, of which only the shape is used.
@@ -127,19 +130,28 @@ class LearnedPositionEncoding(keras.layers.Layer):
     Source: Devlin et al., arXiv:1810.04805, section 3 (figure 2).
     """
 
-    def __init__(self, max_sequence_length=512, embeddings_initializer="glorot_uniform", **kwargs):
+    def __init__(
+        self,
+        max_sequence_length=512,
+        embeddings_initializer="glorot_uniform",
+        position_offset=0,
+        **kwargs,
+    ):
         super().__init__(**checks.known_arguments(LearnedPositionEncoding, kwargs))
         self.supports_masking = True
         self.max_sequence_length = checks.positive_int(
             "LearnedPositionEncoding", "max_sequence_length", max_sequence_length
         )
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
+        self.position_offset = checks.non_negative_int(
+            "LearnedPositionEncoding", "position_offset", position_offset
+        )
 
     def build(self, x_shape):
         _check_features("LearnedPositionEncoding", x_shape)
         self.position_embeddings = self.add_weight(
             name="position_embeddings",
-            shape=(self.max_sequence_length, x_shape[-1]),
+            shape=(self.max_sequence_length + self.position_offset, x_shape[-1]),
             initializer=self.embeddings_initializer,
         )
         self.built = True
@@ -148,7 +160,8 @@ class LearnedPositionEncoding(keras.layers.Layer):
         """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
         check_length("LearnedPositionEncoding", length, self.max_sequence_length)
         table = ops.cast(ops.convert_to_tensor(self.position_embeddings), dtype)
-        return ops.expand_dims(table[:length], 0)
+        # Two slices: the first is of constants, so a dynamic length needs no sum in the graph.
+        return ops.expand_dims(table[self.position_offset :][:length], 0)
 
     def call(self, x):
         shape = ops.shape(x)
@@ -162,6 +175,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
             **super().get_config(),
             "max_sequence_length": self.max_sequence_length,
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
+            "position_offset": self.position_offset,
         }
 
 
@@ -174,3 +188,29 @@ def _check_features(owner, shape):
 
 
 POSITIONS = {"sinusoidal": SinusoidalPositionEncoding, "learned": LearnedPositionEncoding}
+
+
+def check_offset(owner, offset, position):
+    """Returns a `position_offset`, or raises if positions of this kind have no rows to skip."""
+    offset = checks.non_negative_int(owner, "position_offset", offset)
+    if offset and position != "learned":
+        raise ValueError(
+            f"{owner}: `position_offset` skips rows of the learned positions. "
+            f"Received: position_offset={offset}, position={position!r}. "
+            "Pass position='learned' or position_offset=0."
+        )
+    return offset
+
+
+def make_position_encoding(owner):
+    """The encoding that the arguments of the embedding layer `owner` ask for."""
+    learned = {
+        "embeddings_initializer": copy_initializer(owner.embeddings_initializer),
+        "position_offset": owner.position_offset,
+    }
+    return POSITIONS[owner.position](
+        max_sequence_length=owner.max_sequence_length,
+        **(learned if owner.position == "learned" else {}),
+        dtype=owner.dtype_policy,
+        name="position_encoding",
+    )

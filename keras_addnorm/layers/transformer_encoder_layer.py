@@ -3,9 +3,11 @@
 import keras
 
 from keras_addnorm.layers import checks
+from keras_addnorm.layers.activations import activation_config, get_activation
 from keras_addnorm.layers.add_norm import AddNorm, norm_config
-from keras_addnorm.layers.feed_forward import FeedForward, get_activation
+from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
+from keras_addnorm.layers.quantization import layer_config
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -115,11 +117,11 @@ class TransformerEncoderLayer(keras.layers.Layer):
 
     def get_config(self):
         return {
-            **super().get_config(),
+            **layer_config(self, super().get_config()),
             "intermediate_dim": self.intermediate_dim,
             "num_heads": self.num_heads,
             "dropout": self.dropout,
-            "activation": keras.activations.serialize(self.activation),
+            "activation": activation_config(self.activation),
             "norm": norm_config(self.norm),
             "epsilon": self.epsilon,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),

@@ -49,6 +49,25 @@ class LayersTest(test_case.TestCase):
             expected_num_non_trainable_variables=1,
         )
 
+    def test_gated_feed_forward(self):
+        self.run_layer_test(
+            cls=layers.FeedForward,
+            init_kwargs={"intermediate_dim": 16, "activation": "silu", "gated": True},
+            input_data=X,
+            expected_output_shape=(2, 5, 8),
+            expected_num_trainable_weights=6,
+            expected_num_non_trainable_variables=0,
+        )
+
+    def test_patch_embedding(self):
+        self.run_layer_test(
+            cls=layers.PatchEmbedding,
+            init_kwargs={"patch_size": 2, "embedding_dim": 8, "num_register_tokens": 3},
+            input_data=ops.reshape(X[:, :4], (2, 4, 4, 2)),
+            expected_output_shape=(2, 8, 8),
+            expected_num_trainable_weights=5,
+        )
+
     def test_multi_head_attention(self):
         self.run_layer_test(
             cls=layers.MultiHeadAttention,
@@ -89,6 +108,25 @@ class LayersTest(test_case.TestCase):
             input_data={"token_ids": IDS, "segment_ids": MASK},
             expected_output_shape=(2, 5, 8),
             expected_num_trainable_weights=5,
+        )
+
+    def test_token_and_position_embedding_of_albert(self):
+        self.run_layer_test(
+            cls=layers.TokenAndPositionEmbedding,
+            init_kwargs={
+                "vocabulary_size": 10,
+                "max_sequence_length": 5,
+                "embedding_dim": 8,
+                "embedding_norm": True,
+                "position_offset": 2,
+                "token_embedding_dim": 4,
+                "embedding_scale": "sqrt",
+                "dropout": 0.1,
+            },
+            input_data=IDS,
+            expected_output_shape=(2, 5, 8),
+            expected_num_trainable_weights=6,
+            expected_num_non_trainable_variables=1,
         )
 
     def test_transformer_encoder_layer(self):

@@ -82,6 +82,18 @@ def test_learned_rows(rng, length):
     np.testing.assert_array_equal(got, np.stack([table[:length]] * 2))
 
 
+@pytest.mark.parametrize("length", [1, 6])
+def test_learned_rows_start_at_the_offset(length):
+    layer = LearnedPositionEncoding(max_sequence_length=6, position_offset=2)
+    layer.build((None, None, 8))
+    layer.position_embeddings.assign(np.arange(64.0).reshape(8, 8))
+    got = to_numpy(layer(zeros(length)))
+    for row in got:
+        np.testing.assert_array_equal(row, np.arange(16.0, 16.0 + 8 * length).reshape(length, 8))
+    with pytest.raises(ValueError, match="positions 0 to 5.*length 7"):
+        layer(zeros(7))
+
+
 @pytest.mark.parametrize("cls", BOTH)
 @pytest.mark.parametrize("length", [1, 3, 6])
 def test_dynamic_length_is_the_static_one(cls, length):
@@ -150,6 +162,7 @@ def test_rank_and_features_are_checked(cls, shape):
         (BOTH[1], {"max_sequence_length": -3}, "max_sequence_length", "Pass a positive int"),
         (BOTH[1], {"max_sequence_length": 5.0}, "max_sequence_length", "Pass a positive int"),
         (BOTH[1], {"max_sequence_length": True}, "max_sequence_length", "Pass a positive int"),
+        (BOTH[1], {"position_offset": -1}, "position_offset", "a whole number from 0"),
         (BOTH[0], {"max_length": 5}, "max_length", "Did you mean `max_wavelength`?"),
         (BOTH[1], {"max_length": 5}, "max_length", "Its arguments are: max_sequence_length"),
     ],

@@ -1,13 +1,15 @@
 """TokenAndPositionEmbedding: values, masks, lengths, half precision, errors."""
 
 import itertools
+import math
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_addnorm.layers import MultiHeadAttention, TokenAndPositionEmbedding
+from keras_addnorm import export
+from keras_addnorm.layers import FeedForward, MultiHeadAttention, TokenAndPositionEmbedding
 from tests import reference
 from tests.common import keras_mask, randomize, to_numpy, weights_of
 
@@ -40,6 +42,130 @@ def test_values(rng, position, num_segments, norm):
         weights_of(layer), *inputs(num_segments), position=position, kind=kind, epsilon=1e-2
     )
     np.testing.assert_allclose(to_numpy(layer(*inputs(num_segments))), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("position", ["learned", "sinusoidal", "none"])
+@pytest.mark.parametrize(
+    ("scale", "factor"), [(None, 1.0), (2.5, 2.5), (0, 0.0), ("sqrt", math.sqrt(8))]
+)
+@pytest.mark.parametrize("width", [None, 4])
+def test_values_with_scale_and_projection(rng, position, scale, factor, width):
+    layer = built(
+        rng,
+        position=position,
+        num_segments=2,
+        embedding_norm=True,
+        embedding_scale=scale,
+        token_embedding_dim=width,
+        dropout=0.5,  # not active
+    )
+    weights = weights_of(layer)
+    assert weights["token_embedding/embeddings"].shape == (11, width or 8)
+    assert ("projection/kernel" in weights) == (width is not None)
+    want = reference.token_and_position_embedding(
+        weights, IDS, SEGMENTS, position=position, kind="layer_norm", scale=factor
+    )
+    assert want.shape == (2, 5, 8)
+    np.testing.assert_allclose(to_numpy(layer(IDS, SEGMENTS)), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("offset", [0, 2])
+def test_positions_start_at_the_offset(rng, offset):
+    layer = built(rng, position_offset=offset)
+    weights = weights_of(layer)
+    assert weights["position_encoding/position_embeddings"].shape == (6 + offset, 8)
+    want = reference.token_and_position_embedding(weights, IDS, offset=offset)
+    np.testing.assert_allclose(to_numpy(layer(IDS)), want, **TOLERANCE)
+    assert layer(np.ones((1, 6), "int32")).shape == (1, 6, 8)
+    with pytest.raises(ValueError, match="positions 0 to 5.*length 7"):
+        layer(np.ones((1, 7), "int32"))
+
+
+def test_without_positions_any_length_is_taken(rng):
+    layer = built(rng, position="none")
+    assert [w.path.split("/", 1)[1] for w in layer.weights] == ["token_embedding/embeddings"]
+    assert layer(np.ones((1, 70), "int32")).shape == (1, 70, 8)
+
+
+def test_dropout_is_after_the_norm_and_before_the_projection(rng):
+    layer = built(
+        rng, embedding_norm=True, token_embedding_dim=8, dropout=0.5, embeddings_initializer="ones"
+    )
+    layer.norm_layer.gamma.assign(np.zeros(8))
+    layer.norm_layer.beta.assign(np.ones(8))
+    layer.projection.kernel.assign(np.eye(8))
+    layer.projection.bias.assign(np.full(8, 3.0))
+    ids = np.ones((40, 6), "int32")
+    np.testing.assert_array_equal(to_numpy(layer(ids)), 4.0)
+    got = to_numpy(layer(ids, training=True))
+    assert set(np.unique(got)) == {3.0, 5.0}
+    # 1920 fair coins: the mean strays by 0.023 (one deviation), so 0.2 is nine of them.
+    assert abs(got.mean() - 4.0) < 0.2
+
+
+def test_tied_logits(rng):
+    layer = built(rng)
+    x = rng.normal(size=(2, 5, 8)).astype("float32")
+    want = x.astype("float64") @ weights_of(layer)["token_embedding/embeddings"].T
+    logits = layer.token_embedding(x, reverse=True)
+    np.testing.assert_allclose(to_numpy(logits), want, **TOLERANCE)
+    assert len(layer.token_embedding.weights) == 1
+
+
+def outputs_and_logits(model, rng):
+    """What a model gives for `IDS`, and the tied logits of some tensor."""
+    table = model.get_layer("embeddings").token_embedding
+    x = rng.normal(size=(2, 5, table.output_dim)).astype("float32")
+    return model(IDS), table(x, reverse=True)
+
+
+@pytest.mark.parametrize("width", [None, 16])
+@pytest.mark.parametrize("quantized", [False, True])
+def test_saved_model_is_bit_equal_logits_included(rng, width, quantized, tmp_path):
+    ids = keras.Input((None,), dtype="int32")
+    layer = TokenAndPositionEmbedding(
+        50, 6, 16, token_embedding_dim=width, mask_zero=True, name="embeddings"
+    )
+    model = keras.Model(ids, layer(ids))
+    randomize(layer, rng)
+    assert model.weights[0].path == "embeddings/token_embedding/embeddings"
+    exact = outputs_and_logits(model, np.random.default_rng(3))
+    if quantized:
+        layer.token_embedding.quantize("int8")
+        assert layer.token_embedding.variables[0].dtype == "int8"
+    wants = outputs_and_logits(model, np.random.default_rng(3))
+    np.testing.assert_array_equal(keras_mask(wants[0]), IDS != 0)
+    for want, full in zip(wants, exact, strict=True):
+        # Table and logits' input have steps of 1/127 of the largest value of a row: relative
+        # errors of 1 % where 16 products of random sign make up the value.
+        np.testing.assert_allclose(
+            to_numpy(want), to_numpy(full), rtol=0, atol=0.1 if quantized else 0
+        )
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert [(w.path, w.dtype) for w in loaded.weights] == [(w.path, w.dtype) for w in model.weights]
+    gots = outputs_and_logits(loaded, np.random.default_rng(3))
+    for got, want in zip(gots, wants, strict=True):
+        np.testing.assert_array_equal(to_numpy(got), to_numpy(want))
+
+
+@pytest.mark.parametrize("length", [5, None])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"position_offset": 2, "token_embedding_dim": 16, "embedding_norm": True, "dropout": 0.1},
+        {"position": "none", "embedding_scale": "sqrt"},
+        {"position": "sinusoidal", "embedding_scale": "sqrt", "mask_zero": True},
+    ],
+)
+def test_export_is_one_partition(rng, kwargs, length, tmp_path):
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    embed = TokenAndPositionEmbedding(50, 32, 32, **kwargs)
+    model = keras.Model(ids, FeedForward(32)(embed(ids)))
+    randomize(embed, rng)
+    report = export.to_tflite(model, tmp_path / "m.tflite", sequence_length=length)
+    assert report.xnnpack_partitions == 1
+    assert not any(op.startswith("CUSTOM") for op in report.operators)
 
 
 def test_norm_given_as_a_layer(rng):
@@ -143,8 +269,18 @@ def test_segments_missing_or_not_wanted(rng, num_segments, call, received):
         ({"num_segments": -1}, "num_segments", "a whole number from 0"),
         ({"num_segments": True}, "num_segments", "a whole number from 0"),
         ({"num_segments": 1.5}, "num_segments", "a whole number from 0"),
-        ({"position": "rotary"}, "position", "'sinusoidal', 'learned'"),
-        ({"position": None}, "position", "'sinusoidal', 'learned'"),
+        ({"position": "rotary"}, "position", "'sinusoidal', 'learned', 'none'"),
+        ({"position": None}, "position", "'sinusoidal', 'learned', 'none'"),
+        ({"position_offset": -1}, "position_offset", "a whole number from 0"),
+        (
+            {"position_offset": 2, "position": "none"},
+            "position_offset",
+            "Pass position='learned' or position_offset=0",
+        ),
+        ({"token_embedding_dim": 0}, "token_embedding_dim", "Pass a positive int"),
+        ({"embedding_scale": "square"}, "embedding_scale", "a finite number, 'sqrt' or None"),
+        ({"embedding_scale": float("nan")}, "embedding_scale", "Pass a float"),
+        ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("inf")}, "epsilon", "finite"),
         ({"embedding_norm": "batch"}, "embedding_norm", "'layer_norm', 'rms_norm', 'none'"),

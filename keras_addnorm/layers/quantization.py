@@ -1,0 +1,21 @@
+"""What a layer's config must say once its sublayers were quantized."""
+
+import keras
+
+
+def layer_config(layer, config):
+    """Returns `config`, its `dtype` telling the policies of the quantized sublayers by path.
+
+    `quantize` gives each sublayer a policy of its own. A composite layer builds its sublayers
+    from its own `dtype`, so without this a quantized model is saved but cannot be loaded.
+    """
+    policy = layer.dtype_policy
+    quantized = {
+        sublayer.path: sublayer.dtype_policy
+        for sublayer in layer._flatten_layers(include_self=False)
+        if sublayer.quantization_mode is not None
+    }
+    if not quantized or isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        return config
+    policies = keras.dtype_policies.DTypePolicyMap(policy, quantized)
+    return {**config, "dtype": keras.dtype_policies.serialize(policies)}
