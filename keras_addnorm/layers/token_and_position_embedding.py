@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.add_norm import make_norm, norm_config
 from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
 from keras_addnorm.layers.position_encoding import POSITIONS
 
 
@@ -29,6 +29,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     Call arguments:
         token_ids: int tensor `(batch, length)`, from 0 to `vocabulary_size - 1`.
         segment_ids: int tensor `(batch, length)`, required where there are segments.
+        mask: `(batch, length)`; True or 1 for unpadded positions, for an `embedding_norm` that
+            averages over positions. Default: tokens other than 0 with `mask_zero`, else all.
 
     Output shape:
         `(batch, length, embedding_dim)`.
@@ -114,7 +116,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             self.norm_layer.build(shape)
         self.built = True
 
-    def call(self, token_ids, segment_ids=None):
+    def call(self, token_ids, segment_ids=None, mask=None):
         if (segment_ids is None) == bool(self.num_segments):
             raise ValueError(
                 "TokenAndPositionEmbedding takes `segment_ids` if and only if it has segments. "
@@ -128,7 +130,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         x = ops.add(x, positions)
         if segment_ids is not None:
             x = ops.add(x, self.segment_embedding(segment_ids))
-        return x if self.norm_layer is None else self.norm_layer(x)
+        if self.norm_layer is None:
+            return x
+        mask = self.token_embedding.compute_mask(token_ids) if mask is None else mask
+        return apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask)
 
     def compute_mask(self, token_ids, mask=None):
         return self.token_embedding.compute_mask(token_ids)

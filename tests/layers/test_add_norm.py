@@ -134,7 +134,13 @@ def test_norm_layer_works_in_the_precision_of_the_owner(rng):
 @pytest.mark.parametrize(
     ("kwargs", "name", "fix"),
     [
-        ({"norm": "batch"}, "norm", "'layer_norm', 'rms_norm', 'none', or a Keras layer"),
+        ({"norm": "batch"}, "norm", "'dynamic_tanh', 'none', or a Keras layer"),
+        ({"branch_norm": "batch"}, "branch_norm", "'dynamic_tanh', 'none', or a Keras layer"),
+        ({"branch_scale_axis": -1}, "branch_scale_axis", "Pass for instance branch_scale=1e-5"),
+        ({"branch_scale_axis": 1, "branch_scale": 1.0}, "branch_scale_axis", "or -1"),
+        ({"branch_scale_axis": True, "branch_scale": 1.0}, "branch_scale_axis", "or -1"),
+        ({"drop_path": 1.0}, "drop_path", "Pass for instance 0.1"),
+        ({"drop_path": "x"}, "drop_path", "Pass a float"),
         ({"norm": None}, "norm", "Keras layer instance"),
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": -1e-5}, "epsilon", "Pass a small float such as 1e-5"),

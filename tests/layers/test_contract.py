@@ -61,6 +61,20 @@ CASES = [
         floats("x", "y"),
     ),
     Case("AddNorm", {"norm": keras.layers.LayerNormalization(center=False)}, floats("x", "y")),
+    Case(
+        "AddNorm",
+        {
+            "norm": "batch_norm",
+            "branch_scale": 0.5,
+            "branch_scale_axis": -1,
+            "branch_norm": "power_norm",
+            "drop_path": 0.1,
+        },
+        floats("x", "y"),
+        tokens("mask"),
+    ),
+    Case("AddNorm", {"norm": "dynamic_tanh", "branch_norm": "layer_norm"}, floats("x", "y")),
+    Case("DynamicTanh", {"alpha": 0.75}, floats("x")),
     Case("FeedForward", {"intermediate_dim": 16}, floats("x")),
     Case(
         "FeedForward",
@@ -75,6 +89,7 @@ CASES = [
         floats("query", "value", "key"),
         tokens("query_mask", "value_mask"),
     ),
+    Case("PowerNormalization", {"epsilon": 1e-3}, floats("x"), tokens("mask")),
     Case("SequencePooling", {}, floats("x"), tokens("padding_mask")),
     Case(
         "SequencePooling",
@@ -104,6 +119,17 @@ CASES = [
         tokens("token_ids", "segment_ids"),
     ),
     Case(
+        "TokenAndPositionEmbedding",
+        {
+            "vocabulary_size": 2,
+            "max_sequence_length": 6,
+            "embedding_dim": FEATURES,
+            "embedding_norm": "batch_norm",
+        },
+        {},
+        tokens("token_ids", "mask"),
+    ),
+    Case(
         "TransformerEncoderLayer",
         {"intermediate_dim": 16, "num_heads": 2},
         floats("x"),
@@ -119,6 +145,12 @@ CASES = [
             "epsilon": 1e-3,
         },
         floats("x"),
+    ),
+    Case(
+        "TransformerEncoderLayer",
+        {"intermediate_dim": 16, "num_heads": 2, "norm": "power_norm"},
+        floats("x"),
+        tokens("padding_mask"),
     ),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.cls)
