@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
+from keras_addnorm.layers.masking import attached_mask
 from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
 
 
@@ -140,7 +141,7 @@ class AddNorm(keras.layers.Layer):
 
     def call(self, x, y, mask=None, training=None):
         self._check_shapes(x.shape, y.shape)
-        mask = getattr(x, "_keras_mask", None) if mask is None else mask
+        mask = attached_mask(x) if mask is None else mask
         y = apply_norm("AddNorm", self.branch_norm_layer, y, mask)
         y = self.dropout_layer(y, training=training)
         y = self.drop_path_layer(y, training=training)

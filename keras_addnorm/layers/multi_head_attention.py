@@ -5,14 +5,10 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.dense import make_dense
-from keras_addnorm.layers.masking import any_kept, combine_masks, masked_softmax
+from keras_addnorm.layers.masking import any_kept, attached_mask, combine_masks, masked_softmax
 from keras_addnorm.layers.shapes import flatten, reshape
 
 PROJECTIONS = ("query", "key", "value", "output")
-
-
-def _attached_mask(x):
-    return getattr(x, "_keras_mask", None)
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -137,13 +133,13 @@ class MultiHeadAttention(keras.layers.Layer):
         training=None,
         use_causal_mask=False,
     ):
-        query_mask = _attached_mask(query) if query_mask is None else query_mask
+        query_mask = attached_mask(query) if query_mask is None else query_mask
         value = query if value is None else value
-        value_mask = _attached_mask(value) if value_mask is None else value_mask
+        value_mask = attached_mask(value) if value_mask is None else value_mask
         if key is None:
             key = value
         elif key_mask is None:
-            key_mask = _attached_mask(key)
+            key_mask = attached_mask(key)
         keep = combine_masks(
             query,
             key,
