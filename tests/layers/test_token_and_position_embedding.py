@@ -147,7 +147,7 @@ def test_segments_missing_or_not_wanted(rng, num_segments, call, received):
         ({"position": None}, "position", "'sinusoidal', 'learned'"),
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("inf")}, "epsilon", "finite"),
-        ({"embedding_norm": "batch"}, "embedding_norm", "'layer_norm', 'rms_norm', 'none'"),
+        ({"embedding_norm": "batch"}, "embedding_norm", "'dynamic_tanh', 'none'"),
         ({"positions": "learned"}, "positions", "Did you mean `position`?"),
     ],
 )

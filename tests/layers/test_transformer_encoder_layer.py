@@ -132,7 +132,7 @@ def test_symbolic_call_with_a_padding_mask(rng):
         ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"dropout": "a"}, "dropout", "Pass a float"),
         ({"activation": "rellu"}, "activation", "'gelu_tanh', or a callable"),
-        ({"norm": "batch"}, "norm", "'layer_norm', 'rms_norm', 'none', or a Keras layer"),
+        ({"norm": "batch"}, "norm", "'dynamic_tanh', 'none', or a Keras layer"),
         ({"epsilon": 0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("nan")}, "epsilon", "finite"),
         ({"dropuot": 0.1}, "dropuot", "Did you mean `dropout`?"),
