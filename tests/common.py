@@ -18,11 +18,14 @@ def keras_mask(x):
 def randomize(layer, rng):
     """Gives every float weight of a built layer a random value.
 
-    Fresh weights hide mistakes: biases start at 0 and norm scales at 1, so neither shows.
+    Fresh weights hide mistakes: biases start at 0 and norm scales at 1, so neither shows. Running
+    averages of squares stay positive.
     """
     for weight in layer.weights:
         if keras.backend.is_float_dtype(weight.dtype):
-            weight.assign(0.5 * rng.normal(size=weight.shape) + 0.1)
+            value = 0.5 * rng.normal(size=weight.shape) + 0.1
+            squares = weight.path.endswith(("moving_variance", "moving_square"))
+            weight.assign(np.abs(value) + 0.5 if squares else value)
     return layer
 
 

@@ -50,7 +50,36 @@ def rms_norm(x, scale, epsilon=1e-5):
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * scale
 
 
-def norm(weights, x, kind="layer_norm", epsilon=1e-5):
+def batch_moments(x, mask=None):
+    """Mean, variance and mean square of each feature over the unpadded positions."""
+    rows = x.reshape(-1, x.shape[-1]) if mask is None else x[np.asarray(mask, bool)]
+    rows = rows.astype("float64")
+    mean = rows.sum(0) / len(rows)
+    return mean, ((rows - mean) ** 2).sum(0) / len(rows), (rows**2).sum(0) / len(rows)
+
+
+def batch_norm(x, gamma, beta, mean, variance, epsilon=1e-5):
+    return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
+
+
+def power_norm(x, gamma, beta, square, epsilon=1e-5):
+    return x / np.sqrt(square + epsilon) * gamma + beta
+
+
+def dynamic_tanh(x, alpha, gamma, beta):
+    return gamma * np.tanh(alpha * x) + beta
+
+
+def norm(weights, x, kind="layer_norm", epsilon=1e-5, mask=None, training=False):
+    if kind == "batch_norm":
+        moments = weights["moving_mean"], weights["moving_variance"]
+        moments = batch_moments(x, mask)[:2] if training else moments
+        return batch_norm(x, weights["gamma"], weights["beta"], *moments, epsilon)
+    if kind == "power_norm":
+        square = batch_moments(x, mask)[2] if training else weights["moving_square"]
+        return power_norm(x, weights["gamma"], weights["beta"], square, epsilon)
+    if kind == "dynamic_tanh":
+        return dynamic_tanh(x, weights["alpha"], weights["gamma"], weights["beta"])
     if kind == "layer_norm":
         return layer_norm(x, weights["gamma"], weights["beta"], epsilon)
     if kind == "rms_norm":
@@ -59,10 +88,21 @@ def norm(weights, x, kind="layer_norm", epsilon=1e-5):
     return x
 
 
-def add_norm(weights, x, y, kind="layer_norm", epsilon=1e-5, residual_scale=1.0):
+def add_norm(
+    weights,
+    x,
+    y,
+    kind="layer_norm",
+    epsilon=1e-5,
+    residual_scale=1.0,
+    branch_kind="none",
+    mask=None,
+    training=False,
+):
     """Returns (normed, total)."""
-    total = residual_scale * x + weights.get("branch_scale", 1.0) * y
-    return norm(below(weights, "norm"), total, kind, epsilon), total
+    branch = norm(below(weights, "branch_norm"), y, branch_kind, epsilon, mask, training)
+    total = residual_scale * x + weights.get("branch_scale", 1.0) * branch
+    return norm(below(weights, "norm"), total, kind, epsilon, mask, training), total
 
 
 def rotate(x, max_wavelength=10000.0, rotary_dim=None, scaling_factor=1.0, interleaved=False):

@@ -4,74 +4,50 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-
-
-def _layer_norm(epsilon, **kwargs):
-    return keras.layers.LayerNormalization(epsilon=epsilon, **kwargs)
-
-
-def _rms_norm(epsilon, **kwargs):
-    return keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
-
-
-def _no_norm(epsilon, **kwargs):
-    return keras.layers.Identity(**kwargs)
-
-
-NORMS = {"layer_norm": _layer_norm, "rms_norm": _rms_norm, "none": _no_norm}
-
-
-def make_norm(owner, norm, epsilon, argument="norm", **kwargs):
-    """Builds the norm named `norm` (a key of `NORMS`), or one like a Keras layer or its config."""
-    if isinstance(norm, (keras.layers.Layer, dict)):
-        serialized = norm_config(norm)
-        dtype = keras.dtype_policies.serialize(keras.dtype_policies.get(kwargs.get("dtype")))
-        config = {**serialized["config"], "dtype": dtype}
-        return keras.saving.deserialize_keras_object({**serialized, "config": config})
-    if not isinstance(norm, str) or norm not in NORMS:
-        raise ValueError(
-            f"{owner}: `{argument}` must be one of {', '.join(map(repr, NORMS))}, or a Keras layer "
-            f"instance. Received: {argument}={norm!r}."
-        )
-    return NORMS[norm](epsilon, **kwargs)
-
-
-def norm_config(norm):
-    """The JSON form of a `norm` argument."""
-    return keras.saving.serialize_keras_object(norm) if isinstance(norm, keras.Layer) else norm
+from keras_addnorm.layers.masking import attached_mask
+from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
 class AddNorm(keras.layers.Layer):
     """Adds a sublayer's output to the residual stream and normalizes the sum.
 
-        total  = residual_scale * x + branch_scale * dropout(y)
+        total  = residual_scale * x + branch_scale * drop_path(dropout(branch_norm(y)))
         normed = norm(total)
 
     Post-norm encoders carry `normed` on to the next sublayer. Pre-norm encoders carry `total` and
     feed `normed` to the next sublayer: pass `return_sum=True` to get both.
 
     Args:
-        norm: `"layer_norm"` (default), `"rms_norm"`, `"none"`, or a Keras layer instance, which
-            is copied. Normalizes the last axis.
+        norm: `"layer_norm"` (default), `"rms_norm"`, `"batch_norm"`, `"power_norm"`,
+            `"dynamic_tanh"`, `"none"`, or a Keras layer instance, which is copied.
         epsilon: float above 0, added to the variance. Not used by a norm given as a layer.
         residual_scale: float, the constant that multiplies `x` (DeepNorm's alpha).
-        branch_scale: `None` for no scale, or a float: where one trainable scalar that multiplies
-            the branch starts (ReZero starts at 0).
+        branch_scale: `None` for no scale, or a float: where the trainable scale that multiplies
+            the branch starts (ReZero starts at 0, LayerScale at 1e-5).
         dropout: float in [0, 1), the dropout rate on `y` while training.
         return_sum: bool. If True, returns the pair `(normed, total)`.
+        branch_scale_axis: `None` for a scale that is one scalar (ReZero), or -1 for one scale a
+            feature (LayerScale).
+        branch_norm: a norm, as `norm`, applied to the branch before it is added (sandwich norm).
+        drop_path: float in [0, 1), the share of samples that lose their whole branch while
+            training (stochastic depth); the others' branches are divided by 1 - drop_path.
 
     Call arguments:
         x: float tensor `(..., features)`, the residual stream. Its Keras mask is kept.
         y: float tensor of the same shape, the sublayer's output.
-        training: bool, whether dropout is active.
+        mask: `(batch, length)`; True or 1 for unpadded positions, default: the Keras mask of
+            `x`. Norms that average over positions (`"batch_norm"`, `"power_norm"`) leave the
+            others out; no other norm looks at it. As in all of Keras, outputs carry it on.
+        training: bool, whether dropout and drop_path are active, and whether batch statistics
+            come from the batch.
 
     Output shape:
         The shape of `x`; twice, as a pair, with `return_sum=True`.
 
     Raises:
-        ValueError: on an invalid argument, on a list instead of two tensors, and where the two
-            shapes differ.
+        ValueError: on an invalid argument, on a list instead of two tensors, where the two
+            shapes differ, and on a mask of the wrong rank that a norm needs.
 
     Example:
 
@@ -81,7 +57,9 @@ class AddNorm(keras.layers.Layer):
     ```
 
     Source: Vaswani et al., arXiv:1706.03762, section 5.4; pre-norm: Xiong et al.,
-    arXiv:2002.04745; ReZero: Bachlechner et al., arXiv:2003.04887.
+    arXiv:2002.04745; ReZero: Bachlechner et al., arXiv:2003.04887; LayerScale: Touvron et al.,
+    arXiv:2103.17239; sandwich norm: Ding et al., arXiv:2105.13290; stochastic depth: Huang et
+    al., arXiv:1603.09382. The norms: see `keras_addnorm.layers.norms`.
     """
 
     def __init__(
@@ -92,6 +70,9 @@ class AddNorm(keras.layers.Layer):
         branch_scale=None,
         dropout=0.0,
         return_sum=False,
+        branch_scale_axis=None,
+        branch_norm="none",
+        drop_path=0.0,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(AddNorm, kwargs))
@@ -104,12 +85,22 @@ class AddNorm(keras.layers.Layer):
             self.branch_scale = checks.finite("AddNorm", "branch_scale", branch_scale)
         self.dropout = checks.rate("AddNorm", "dropout", dropout)
         self.return_sum = bool(return_sum)
-        self.norm_layer = make_norm(
-            "AddNorm", norm, self.epsilon, dtype=self.dtype_policy, name="norm"
-        )
+        self.branch_scale_axis = _scale_axis(branch_scale_axis, branch_scale)
+        self.branch_norm = branch_norm
+        self.drop_path = checks.rate("AddNorm", "drop_path", drop_path)
+        self.norm_layer = self._norm("norm", norm)
+        self.branch_norm_layer = self._norm("branch_norm", branch_norm)
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
+
+    def _norm(self, name, norm):
+        return make_norm("AddNorm", norm, self.epsilon, name, dtype=self.dtype_policy, name=name)
+
+    @property
+    def uses_mask(self):
+        """Whether one of the two norms averages over positions, so that a mask matters."""
+        return uses_mask(self.norm_layer) or uses_mask(self.branch_norm_layer)
 
     def __call__(self, *args, **kwargs):
         tensors = [*args, *(kwargs[name] for name in ("x", "y") if name in kwargs)]
@@ -127,10 +118,17 @@ class AddNorm(keras.layers.Layer):
         if self.branch_scale is not None:
             self.scale = self.add_weight(
                 name="branch_scale",
-                shape=(),
+                shape=() if self.branch_scale_axis is None else (x_shape[-1],),
                 initializer=keras.initializers.Constant(self.branch_scale),
             )
+        self.drop_path_layer = keras.layers.Dropout(
+            self.drop_path,
+            noise_shape=(None, *(1 for _ in x_shape[1:])),  # one decision a sample
+            dtype=self.dtype_policy,
+            name="drop_path",
+        )
         self.norm_layer.build(x_shape)
+        self.branch_norm_layer.build(x_shape)
         self.built = True
 
     def _check_shapes(self, x_shape, y_shape):
@@ -141,15 +139,18 @@ class AddNorm(keras.layers.Layer):
                 "an output as wide as the residual stream (for instance `output_dim`)."
             )
 
-    def call(self, x, y, training=None):
+    def call(self, x, y, mask=None, training=None):
         self._check_shapes(x.shape, y.shape)
+        mask = attached_mask(x) if mask is None else mask
+        y = apply_norm("AddNorm", self.branch_norm_layer, y, mask)
         y = self.dropout_layer(y, training=training)
+        y = self.drop_path_layer(y, training=training)
         if self.branch_scale is not None:
             y = ops.multiply(y, ops.cast(self.scale, y.dtype))
         if self.residual_scale != 1.0:
             x = ops.multiply(x, self.residual_scale)
         total = ops.add(x, y)
-        normed = self.norm_layer(total)
+        normed = apply_norm("AddNorm", self.norm_layer, total, mask)
         return (normed, total) if self.return_sum else normed
 
     def compute_mask(self, x, mask=None):
@@ -168,4 +169,24 @@ class AddNorm(keras.layers.Layer):
             "branch_scale": self.branch_scale,
             "dropout": self.dropout,
             "return_sum": self.return_sum,
+            "branch_scale_axis": self.branch_scale_axis,
+            "branch_norm": norm_config(self.branch_norm),
+            "drop_path": self.drop_path,
         }
+
+
+def _scale_axis(axis, branch_scale):
+    if axis is None:
+        return None
+    if isinstance(axis, bool) or axis != -1:
+        raise ValueError(
+            "AddNorm: `branch_scale_axis` must be None (one scalar) or -1 (one scale a feature). "
+            f"Received: branch_scale_axis={axis!r}."
+        )
+    if branch_scale is None:
+        raise ValueError(
+            "AddNorm: `branch_scale_axis` needs a `branch_scale`, where the scales start. "
+            f"Received: branch_scale_axis={axis!r}, branch_scale=None. "
+            "Pass for instance branch_scale=1e-5."
+        )
+    return -1

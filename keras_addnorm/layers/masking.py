@@ -9,12 +9,22 @@ a converted graph then holds no SELECT, which would split it into many delegate 
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend import get_keras_mask
 
 from keras_addnorm.layers.shapes import reshape
 
 # Large enough that exp underflows to exactly 0 beside any finite float32 score of a real model,
 # small enough that adding a score to it stays finite.
 MASKED = 1e9
+
+
+def attached_mask(x):
+    """The Keras mask of a tensor, or None.
+
+    The attribute `_keras_mask` is not enough: traced JAX arrays take no attributes, so Keras keeps
+    their masks in a table of its own, which no public function reads.
+    """
+    return get_keras_mask(x)
 
 
 def combine_masks(query, key, num_heads, *, query_mask, key_mask, value_mask, attention_mask):

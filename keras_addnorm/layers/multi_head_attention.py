@@ -4,24 +4,21 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks, keras_attention
-from keras_addnorm.layers.add_norm import make_norm, norm_config
 from keras_addnorm.layers.dense import make_dense
 from keras_addnorm.layers.masking import (
     any_kept,
+    attached_mask,
     band_mask,
     clear_hidden_keys,
     combine_masks,
     masked_softmax,
     multiply_masks,
 )
+from keras_addnorm.layers.norms import make_norm, norm_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.shapes import flatten, reshape
 
 PROJECTIONS = ("query", "key", "value", "output", "gate")
-
-
-def _attached_mask(x):
-    return getattr(x, "_keras_mask", None)
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -202,13 +199,13 @@ class MultiHeadAttention(keras.layers.Layer):
         use_causal_mask=False,
         position_bias=None,
     ):
-        query_mask = _attached_mask(query) if query_mask is None else query_mask
+        query_mask = attached_mask(query) if query_mask is None else query_mask
         value = query if value is None else value
-        value_mask = _attached_mask(value) if value_mask is None else value_mask
+        value_mask = attached_mask(value) if value_mask is None else value_mask
         if key is None:
             key = value
         elif key_mask is None:
-            key_mask = _attached_mask(key)
+            key_mask = attached_mask(key)
         keep = combine_masks(
             query,
             key,

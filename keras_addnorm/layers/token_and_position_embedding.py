@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.add_norm import make_norm, norm_config
 from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
 from keras_addnorm.layers.position_encoding import (
     POSITIONS,
     check_offset,
@@ -45,6 +45,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     Call arguments:
         token_ids: int tensor `(batch, length)`, from 0 to `vocabulary_size - 1`.
         segment_ids: int tensor `(batch, length)`, required where there are segments.
+        mask: `(batch, length)`; True or 1 for unpadded positions, for an `embedding_norm` that
+            averages over positions. Default: tokens other than 0 with `mask_zero`, else all.
         training: bool, whether dropout is active.
 
     Output shape:
@@ -149,7 +151,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 layer.build(shape)
         self.built = True
 
-    def call(self, token_ids, segment_ids=None, training=None):
+    def call(self, token_ids, segment_ids=None, mask=None, training=None):
         if (segment_ids is None) == bool(self.num_segments):
             raise ValueError(
                 "TokenAndPositionEmbedding takes `segment_ids` if and only if it has segments. "
@@ -166,7 +168,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             x = ops.add(x, self.position_encoding.encoding(length, self.compute_dtype))
         if segment_ids is not None:
             x = ops.add(x, self.segment_embedding(segment_ids))
-        x = x if self.norm_layer is None else self.norm_layer(x)
+        if self.norm_layer is not None:
+            mask = self.compute_mask(token_ids) if mask is None else mask
+            x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask)
         x = self.dropout_layer(x, training=training)
         if self.projection is None:
             return x

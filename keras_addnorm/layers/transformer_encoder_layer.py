@@ -4,9 +4,10 @@ import keras
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.activations import activation_config, get_activation
-from keras_addnorm.layers.add_norm import AddNorm, norm_config
+from keras_addnorm.layers.add_norm import AddNorm
 from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
+from keras_addnorm.layers.norms import norm_config
 from keras_addnorm.layers.quantization import layer_config
 
 
@@ -29,7 +30,8 @@ class TransformerEncoderLayer(keras.layers.Layer):
 
     Call arguments:
         x: float tensor `(batch, length, features)`. Its Keras mask is used and kept.
-        padding_mask: `(batch, length)`; True or 1 keeps a position, 0 hides it from all others.
+        padding_mask: `(batch, length)`; True or 1 keeps a position, 0 hides it from all others and
+            from norms that average over positions.
         attention_mask: `(batch, length, length)`; True or 1 lets a position see another.
         training: bool, whether dropout is active.
 
@@ -108,9 +110,10 @@ class TransformerEncoderLayer(keras.layers.Layer):
         y = self.attention(
             x, key_mask=padding_mask, attention_mask=attention_mask, training=training
         )
-        x = self.attention_add_norm(x, y, training=training)
+        mask = padding_mask if self.attention_add_norm.uses_mask else None
+        x = self.attention_add_norm(x, y, mask=mask, training=training)
         y = self.feed_forward(x, training=training)
-        return self.feed_forward_add_norm(x, y, training=training)
+        return self.feed_forward_add_norm(x, y, mask=mask, training=training)
 
     def compute_output_shape(self, x_shape):
         return x_shape

@@ -11,9 +11,9 @@ from keras_addnorm.layers import (
     TokenAndPositionEmbedding,
     checks,
 )
-from keras_addnorm.layers.add_norm import NORMS, make_norm
 from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.feed_forward import get_activation
+from keras_addnorm.layers.norms import NORMS, apply_norm, make_norm, uses_mask
 from keras_addnorm.models.residual import RESIDUALS
 
 # An encoder deeper than this is a mistake or an attack, and would hang the functional API.
@@ -40,7 +40,7 @@ class TransformerEncoder(Backbone):
         activation: name of the feed-forward activation: one of Keras's (`"gelu"` is the exact
             one) or `"gelu_tanh"`.
         residual: `"post_norm"` or `"pre_norm"`, a key of `RESIDUALS`.
-        norm: `"layer_norm"`, `"rms_norm"` or `"none"`, the norm of every joint.
+        norm: name of the norm of every joint, as in `AddNorm`.
         epsilon: float above 0, the norms' epsilon.
         position: `"sinusoidal"` or `"learned"`.
         max_sequence_length: int, the longest sequence.
@@ -177,13 +177,20 @@ class TransformerEncoder(Backbone):
 
         def join(name, x, y):
             """Returns (what the next sublayer sees, what the next joint adds to)."""
-            output = add_norm(name)(x, y)
+            layer = add_norm(name)
+            output = layer(x, y, mask=mask if layer.uses_mask else None)
             return output if scheme.carries == "total" else (output, output)
 
-        x = embeddings(inputs["token_ids"], segment_ids=inputs.get("segment_ids"))
+        norm_mask = embeddings.norm_layer is not None and uses_mask(embeddings.norm_layer)
+        x = embeddings(
+            inputs["token_ids"],
+            segment_ids=inputs.get("segment_ids"),
+            mask=mask if norm_mask else None,
+        )
         x = n = embeddings_dropout(x)
         if scheme.carries == "total":
-            n = make_norm(owner, norm, epsilon, dtype=dtype, name="first_norm")(x)
+            first_norm = make_norm(owner, norm, epsilon, dtype=dtype, name="first_norm")
+            n = apply_norm(owner, first_norm, x, mask)
         for i in range(num_layers):
             y = attention(f"layer_{i}_attention")(n, key_mask=mask)
             n, x = join(f"layer_{i}_attention_add_norm", x, y)

@@ -23,7 +23,9 @@ def randomize(model, seed=0):
     rng = np.random.default_rng(seed)
     for weight in model.weights:
         if keras.backend.is_float_dtype(weight.dtype):
-            weight.assign(rng.normal(0.0, 0.3, weight.shape) + (weight.path.endswith("gamma")))
+            value = rng.normal(0.0, 0.3, weight.shape) + weight.path.endswith("gamma")
+            squares = weight.path.endswith(("moving_variance", "moving_square"))
+            weight.assign(np.abs(value) + 0.5 if squares else value)
     return model
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_addnorm.layers import AddNorm
+from keras_addnorm.layers.norms import NORMS
 from tests import reference
 from tests.common import keras_mask, randomize, to_numpy, weights_of
 
@@ -103,6 +104,85 @@ def test_mask_of_the_residual_stream_survives(return_sum):
         np.testing.assert_array_equal(keras_mask(output), ids != 0)
 
 
+def test_layer_scale_is_one_trainable_scale_a_feature(rng):
+    x, y = pair(rng)
+    layer = AddNorm("none", branch_scale=1e-5, branch_scale_axis=-1)
+    # x + 1e-5 * y in float32: one rounding of the product, one of the sum.
+    np.testing.assert_allclose(to_numpy(layer(x, y)), x + 1e-5 * y, rtol=1e-6, atol=1e-6)
+    assert [tuple(w.shape) for w in layer.trainable_weights] == [(8,)]
+    randomize(layer, rng)
+    want, _ = reference.add_norm(weights_of(layer), x, y, "none")
+    np.testing.assert_allclose(to_numpy(layer(x, y)), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", NORMS)
+def test_branch_norm_comes_before_scale_and_sum(rng, kind, training):
+    x, y = pair(rng)
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], "int32")
+    layer = AddNorm("layer_norm", 1e-3, 2.0, 0.5, 0.0, True, -1, kind)
+    layer(x, y)
+    randomize(layer, rng)
+    weights = weights_of(layer)
+    wants = reference.add_norm(weights, x, y, "layer_norm", 1e-3, 2.0, kind, mask, training)
+    for got, want in zip(layer(x, y, mask=mask, training=training), wants, strict=True):
+        np.testing.assert_allclose(to_numpy(got), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["layer_norm", "rms_norm", "dynamic_tanh", "none"])
+def test_mask_does_not_matter_to_norms_of_one_position(rng, kind):
+    x, y = pair(rng)
+    layer = AddNorm(kind)
+    assert not layer.uses_mask and AddNorm(branch_norm="batch_norm").uses_mask
+    want = to_numpy(layer(x, y, training=True))
+    for mask in (np.zeros((2, 5), "int32"), np.zeros((2,), bool)):
+        np.testing.assert_array_equal(to_numpy(layer(x, y, mask=mask, training=True)), want)
+
+
+def test_drop_path_drops_the_branch_of_whole_samples(rng):
+    x, y = pair(rng, (400, 3, 4))
+    layer = AddNorm("none", drop_path=0.2)
+    np.testing.assert_array_equal(to_numpy(layer(x, y)), x + y)
+    got = to_numpy(layer(x, y, training=True))
+    dropped = (got == x).all(axis=(1, 2))
+    np.testing.assert_array_equal(got[dropped], x[dropped])
+    # A product by 1.25 and a sum, each rounded once.
+    kept = (x + 1.25 * y)[~dropped]
+    np.testing.assert_allclose(got[~dropped], kept, rtol=1e-6, atol=1e-6)
+    # 400 samples: the share strays by 0.02 (one deviation), so 0.1 is five of them; the mean of
+    # the branch is then kept, on average, to the same 0.1 / 0.8.
+    assert abs(dropped.mean() - 0.2) < 0.1
+    ones = to_numpy(layer(np.zeros_like(x), np.ones_like(x), training=True))
+    assert abs(ones.mean() - 1.0) < 0.125
+    again = to_numpy(layer(x, y, training=True))
+    assert (again != got).any()  # each call decides anew
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_fit_with_every_part(rng, jit_compile, tmp_path):
+    x, y, mask = keras.Input((5, 8)), keras.Input((5, 8)), keras.Input((5,), dtype="bool")
+    layer = AddNorm(
+        "power_norm",
+        branch_scale=0.1,
+        branch_scale_axis=-1,
+        branch_norm="batch_norm",
+        dropout=0.1,
+        drop_path=0.2,
+    )
+    model = keras.Model([x, y, mask], layer(x, y, mask=mask))
+    model.compile("sgd", "mse", jit_compile=jit_compile)
+    data = [*pair(rng), rng.random((2, 5)) < 0.7]
+    before = [to_numpy(w) for w in layer.trainable_weights]
+    model.fit(data, np.ones(SHAPE, "float32"), verbose=0)
+    assert all(np.isfinite(to_numpy(weight)).all() for weight in layer.trainable_weights)
+    assert any(
+        (to_numpy(w) != b).any() for w, b in zip(layer.trainable_weights, before, strict=True)
+    )
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(loaded.predict(data, verbose=0), model.predict(data, verbose=0))
+
+
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
 @pytest.mark.parametrize("kind", ["layer_norm", "rms_norm", "none"])
 def test_half_precision(rng, dtype, kind):
@@ -134,7 +214,13 @@ def test_norm_layer_works_in_the_precision_of_the_owner(rng):
 @pytest.mark.parametrize(
     ("kwargs", "name", "fix"),
     [
-        ({"norm": "batch"}, "norm", "'layer_norm', 'rms_norm', 'none', or a Keras layer"),
+        ({"norm": "batch"}, "norm", "'dynamic_tanh', 'none', or a Keras layer"),
+        ({"branch_norm": "batch"}, "branch_norm", "'dynamic_tanh', 'none', or a Keras layer"),
+        ({"branch_scale_axis": -1}, "branch_scale_axis", "Pass for instance branch_scale=1e-5"),
+        ({"branch_scale_axis": 1, "branch_scale": 1.0}, "branch_scale_axis", "or -1"),
+        ({"branch_scale_axis": True, "branch_scale": 1.0}, "branch_scale_axis", "or -1"),
+        ({"drop_path": 1.0}, "drop_path", "Pass for instance 0.1"),
+        ({"drop_path": "x"}, "drop_path", "Pass a float"),
         ({"norm": None}, "norm", "Keras layer instance"),
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": -1e-5}, "epsilon", "Pass a small float such as 1e-5"),

@@ -63,6 +63,20 @@ CASES = [
         floats("x", "y"),
     ),
     Case("AddNorm", {"norm": keras.layers.LayerNormalization(center=False)}, floats("x", "y")),
+    Case(
+        "AddNorm",
+        {
+            "norm": "batch_norm",
+            "branch_scale": 0.5,
+            "branch_scale_axis": -1,
+            "branch_norm": "power_norm",
+            "drop_path": 0.1,
+        },
+        floats("x", "y"),
+        tokens("mask"),
+    ),
+    Case("AddNorm", {"norm": "dynamic_tanh", "branch_norm": "layer_norm"}, floats("x", "y")),
+    Case("DynamicTanh", {"alpha": 0.75}, floats("x")),
     Case("FeedForward", {"intermediate_dim": 16}, floats("x")),
     Case(
         "FeedForward",
@@ -112,6 +126,7 @@ CASES = [
     Case("ALiBi", {"num_heads": 2}, floats("x")),
     Case("RelativePositionBias", {"num_heads": 2, "num_buckets": 8}, floats("x")),
     Case("RotaryEmbedding", {"interleaved": True}, {"x": (LENGTH, 2, FEATURES)}),
+    Case(
         "PatchEmbedding",
         {"patch_size": [LENGTH, 2], "embedding_dim": 8, "num_register_tokens": 2},
         {"images": (LENGTH, 8, 3)},
@@ -128,6 +143,7 @@ CASES = [
         },
         {"images": (LENGTH, 8, 3)},
     ),
+    Case("PowerNormalization", {"epsilon": 1e-3}, floats("x"), tokens("mask")),
     Case("SequencePooling", {}, floats("x"), tokens("padding_mask")),
     Case(
         "SequencePooling",
@@ -185,6 +201,17 @@ CASES = [
         tokens("token_ids"),
     ),
     Case(
+        "TokenAndPositionEmbedding",
+        {
+            "vocabulary_size": 2,
+            "max_sequence_length": 6,
+            "embedding_dim": FEATURES,
+            "embedding_norm": "batch_norm",
+        },
+        {},
+        tokens("token_ids", "mask"),
+    ),
+    Case(
         "TransformerEncoderLayer",
         {"intermediate_dim": 16, "num_heads": 2},
         floats("x"),
@@ -200,6 +227,12 @@ CASES = [
             "epsilon": 1e-3,
         },
         floats("x"),
+    ),
+    Case(
+        "TransformerEncoderLayer",
+        {"intermediate_dim": 16, "num_heads": 2, "norm": "power_norm"},
+        floats("x"),
+        tokens("padding_mask"),
     ),
 ]
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.cls)

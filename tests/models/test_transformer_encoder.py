@@ -216,3 +216,23 @@ def test_all_weights_train(rng):
     # A key bias adds the same to all scores of a query: its gradient is 0 but for rounding.
     unchanged = [name for name, w in weights_of(encoder).items() if np.array_equal(w, before[name])]
     assert all(name.endswith("key/bias") for name in unchanged), unchanged
+
+
+@pytest.mark.parametrize("residual", ["post_norm", "pre_norm"])
+@pytest.mark.parametrize("norm", ["batch_norm", "power_norm"])
+def test_padding_stays_out_of_the_statistics_of_norms(rng, norm, residual):
+    inputs = encoder_inputs(rng)
+    other = {**inputs, "token_ids": np.where(inputs["padding_mask"], inputs["token_ids"], 7)}
+    outcomes = []
+    for data in (inputs, other):
+        keras.utils.set_random_seed(1)
+        model = TransformerEncoder(
+            **TINY_ENCODER, norm=norm, residual=residual, embedding_norm=True, dropout=0.0
+        )
+        model(data, training=True)
+        moving = [w for w in model.non_trainable_variables if "/moving_" in w.path]
+        assert len(moving) >= 5
+        outcomes.append([to_numpy(weight) for weight in moving])
+    for got, want in zip(*outcomes, strict=True):
+        np.testing.assert_array_equal(got, want)
+        assert not np.all((got == 0) | (got == 1))  # a step was taken
