@@ -259,35 +259,97 @@ def patch_embedding(weights, images, patch_size):
     return np.array(outputs)
 
 
+def alibi(num_heads, length):
+    """Symmetric ALiBi for a number of heads that is a power of 2, `(1, heads, length, length)`."""
+    bias = np.zeros((1, num_heads, length, length))
+    for head, i, j in np.ndindex(num_heads, length, length):
+        bias[0, head, i, j] = -(2.0 ** (-8.0 * (head + 1) / num_heads)) * abs(i - j)
+    return bias
+
+
+def relative_bias(weights, length, num_buckets=32, max_distance=128):
+    """T5's bidirectional buckets, `(1, heads, length, length)`."""
+    table, half = weights["relative_attention_bias"], num_buckets // 2
+    bias = np.zeros((1, table.shape[1], length, length))
+    for i, j in np.ndindex(length, length):
+        distance, exact = abs(j - i), half // 2
+        if distance >= exact:
+            growth = math.log(distance / exact) / math.log(max_distance / exact)
+            distance = min(exact + int(growth * (half - exact)), half - 1)
+        bias[0, :, i, j] = table[distance + (half if j > i else 0)]
+    return bias
+
+
+def position_bias(weights, config, length):
+    """What every layer adds to its scores."""
+    if config["position"] == "alibi":
+        return alibi(config["num_heads"], length)
+    if config["position"] == "relative":
+        options = config["position_options"]
+        return relative_bias(below(weights, "position_bias"), length, **options)
+    return 0.0
+
+
+def attention_options(config, layer):
+    """The keyword arguments of `multi_head_attention` in one layer of an encoder."""
+    options = config["attention_options"]
+    options = dict(options[layer % len(options)] if isinstance(options, list) else options)
+    if config["position"] == "rotary":
+        options["rotary"] = {**config["position_options"], **options.get("rotary", {})}
+    known = ("num_key_value_heads", "sliding_window", "rotary", "qk_norm")
+    return {name: options[name] for name in known if name in options}
+
+
+def blocks(weights, x, padding_mask=None, *, config):
+    """Everything behind the embeddings, without dropout; (sequence, pooled output or None)."""
+    kind, epsilon, layers = config["norm"], config["epsilon"], config["num_layers"]
+    carries_total = config["residual"] not in ("post_norm", "deep_norm")
+    residual_scale = (2.0 * layers) ** 0.25 if config["residual"] == "deep_norm" else 1.0
+    branch_kind = kind if config["residual"] == "sandwich_norm" else "none"
+    bias = position_bias(weights, config, x.shape[1])
+    n = norm(below(weights, "first_norm"), x, kind, epsilon) if carries_total else x
+    for i in range(layers):
+        own = 0 if config["share_layers"] else i
+        for sublayer in ("attention", "feed_forward"):
+            w = below(weights, f"layer_{own}_{sublayer}")
+            if sublayer == "attention":
+                options = attention_options(config, i)
+                y, _ = multi_head_attention(
+                    w,
+                    n,
+                    num_heads=config["num_heads"],
+                    key_mask=padding_mask,
+                    position_bias=bias,
+                    **options,
+                )
+            else:
+                fused = config["feed_forward_options"].get("fused", False)
+                y = feed_forward(w, n, config["activation"], fused)
+            w = below(weights, f"layer_{own}_{sublayer}_add_norm")
+            n, total = add_norm(w, x, y, kind, epsilon, residual_scale, branch_kind)
+            x = total if carries_total else n
+    if config["pooler"] is None:
+        return n, None
+    return n, ACTIVATIONS[config["pooler"]](dense(below(weights, "pooler"), n[:, 0]))
+
+
 def encoder(weights, token_ids, padding_mask, segment_ids=None, *, config):
-    """The whole encoder without dropout; returns (sequence output, pooled output or None)."""
-    kind, epsilon = config["norm"], config["epsilon"]
-    pre_norm = config["residual"] == "pre_norm"
+    """The whole text encoder without dropout; returns (sequence output, pooled output or None)."""
+    kind = "layer_norm" if config["norm"] == "none" else config["norm"]
+    options = config["embedding_options"]
+    scale = options.get("embedding_scale", 1.0)
+    inside = config["position"] in ("rotary", "alibi", "relative")
     x = token_and_position_embedding(
         below(weights, "embeddings"),
         token_ids,
         segment_ids,
-        position=config["position"],
+        position="none" if inside else config["position"],
         kind=kind if config["embedding_norm"] else None,
-        epsilon=epsilon,
+        epsilon=config["epsilon"],
+        offset=options.get("position_offset", 0),
+        scale=math.sqrt(config["hidden_dim"]) if scale == "sqrt" else scale,
     )
-    n = norm(below(weights, "first_norm"), x, kind, epsilon) if pre_norm else x
-    for i in range(config["num_layers"]):
-        for sublayer in ("attention", "feed_forward"):
-            w = below(weights, f"layer_{i}_{sublayer}")
-            if sublayer == "attention":
-                y, _ = multi_head_attention(
-                    w, n, num_heads=config["num_heads"], key_mask=padding_mask
-                )
-            else:
-                y = feed_forward(w, n, config["activation"])
-            n, total = add_norm(
-                below(weights, f"layer_{i}_{sublayer}_add_norm"), x, y, kind, epsilon
-            )
-            x = total if pre_norm else n
-    if config["pooler"] is None:
-        return n, None
-    return n, ACTIVATIONS[config["pooler"]](dense(below(weights, "pooler"), n[:, 0]))
+    return blocks(weights, x, padding_mask, config=config)
 
 
 def pooling(x, padding_mask, kind="mean", normalize=False):

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import json
 import math
 import numbers
 
@@ -13,18 +14,47 @@ def known_arguments(cls, kwargs):
     unknown = [name for name in kwargs if name not in BASE_ARGUMENTS]
     if not unknown:
         return kwargs
-    own = [
-        name
-        for name, parameter in inspect.signature(cls.__init__).parameters.items()
-        if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
-    ]
-    choices = own + list(BASE_ARGUMENTS)
+    choices = _arguments(cls) + list(BASE_ARGUMENTS)
     close = difflib.get_close_matches(unknown[0], choices, n=1)
     hint = f" Did you mean `{close[0]}`?" if close else ""
     raise ValueError(
         f"{cls.__name__} has no argument `{unknown[0]}`.{hint} "
         f"Its arguments are: {', '.join(choices)}. Received: {kwargs}"
     )
+
+
+def _arguments(cls):
+    return [
+        name
+        for name, parameter in inspect.signature(cls.__init__).parameters.items()
+        if name != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+
+
+def options(owner, name, value, cls, reserved):
+    """Returns a dict of further arguments of `cls` as plain data; empty for None.
+
+    Args:
+        owner, name: of the model and its argument, for the error.
+        value: dict or None.
+        cls: the layer class, or None where there is no layer to pass options to.
+        reserved: arguments of `cls` that the model tells it itself.
+    """
+    allowed = [] if cls is None else [x for x in _arguments(cls) if x not in reserved]
+    fix = f"Pass some of {', '.join(allowed)}." if allowed else f"Leave out `{name}`."
+    if value is not None and not (isinstance(value, dict) and set(value) <= set(allowed)):
+        raise ValueError(
+            f"{owner}: `{name}` must be a dict of arguments of "
+            f"{cls.__name__ if cls else 'a layer, of which there is none here'}, without those "
+            f"that the model sets. Received: {name}={value!r}. {fix}"
+        )
+    try:
+        return json.loads(json.dumps(value or {}, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{owner}: `{name}` must be plain data, as the config is: numbers, strings, lists and "
+            f"dicts. Received: {name}={value!r}."
+        ) from error
 
 
 def positive_int(owner, name, value, limit=2**31 - 1, least=1):

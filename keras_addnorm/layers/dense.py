@@ -3,12 +3,13 @@
 import keras
 
 
-def make_dense(owner, name, units):
+def make_dense(owner, name, units, kernel_initializer=None):
     """A `keras.layers.Dense` with the bias, initializers and dtype policy of the layer `owner`."""
+    kernel_initializer = kernel_initializer or owner.kernel_initializer
     return keras.layers.Dense(
         units,
         use_bias=owner.use_bias if isinstance(owner.use_bias, bool) else name in owner.use_bias,
-        kernel_initializer=copy_initializer(owner.kernel_initializer),
+        kernel_initializer=copy_initializer(kernel_initializer),
         bias_initializer=copy_initializer(owner.bias_initializer),
         dtype=owner.dtype_policy,
         name=name,

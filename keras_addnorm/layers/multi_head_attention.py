@@ -54,6 +54,8 @@ class MultiHeadAttention(keras.layers.Layer):
         use_gate: bool, whether a sigmoid gate made from the query multiplies the context.
         guard_padding: bool. True keeps NaN and infinity at hidden positions away from the
             others, at the cost of one `where`; without it the hidden content must be finite.
+        value_output_initializer: initializer of the value and output kernels, which DeepNorm
+            starts smaller than the others. Default: `kernel_initializer`.
 
     Call arguments:
         query: float tensor `(batch, queries, features)`.
@@ -107,6 +109,7 @@ class MultiHeadAttention(keras.layers.Layer):
         qk_norm=None,
         use_gate=False,
         guard_padding=True,
+        value_output_initializer=None,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(MultiHeadAttention, kwargs))
@@ -131,6 +134,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.qk_norm = qk_norm
         self.use_gate = bool(use_gate)
         self.guard_padding = bool(guard_padding)
+        self.value_output_initializer = keras.initializers.get(value_output_initializer)
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
@@ -160,7 +164,9 @@ class MultiHeadAttention(keras.layers.Layer):
         }
         for name, (inputs, outputs) in sizes.items():
             if name != "gate" or self.use_gate:
-                dense = make_dense(self, name, outputs)
+                smaller = name in ("value", "output")
+                initializer = self.value_output_initializer if smaller else None
+                dense = make_dense(self, name, outputs, initializer)
                 dense.build((None, inputs))
                 setattr(self, f"{name}_dense", dense)
         self._build_heads((None, None, None, self._key_dim))
@@ -303,6 +309,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "qk_norm": norm_config(self.qk_norm),
             "use_gate": self.use_gate,
             "guard_padding": self.guard_padding,
+            "value_output_initializer": keras.initializers.serialize(self.value_output_initializer),
         }
 
     @classmethod

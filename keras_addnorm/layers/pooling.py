@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.masking import MASKED, clear_padding, to_keep
+from keras_addnorm.layers.masking import MASKED, attached_mask, clear_padding, to_keep
 from keras_addnorm.layers.shapes import reshape
 
 # The floor under a norm before dividing by it, as in torch.nn.functional.normalize.
@@ -12,11 +12,15 @@ NORM_FLOOR = 1e-12
 
 
 def _mean(x, keep):
+    if keep is None:
+        return ops.mean(x, axis=1)
     total = ops.squeeze(ops.matmul(reshape(keep, (x.shape[0], 1, x.shape[1])), x), 1)
     return ops.divide(total, ops.maximum(ops.sum(keep, axis=1, keepdims=True), 1.0))
 
 
 def _max(x, keep):
+    if keep is None:
+        return ops.max(x, axis=1)
     hidden = ops.multiply(ops.subtract(keep, 1.0), MASKED)
     highest = ops.max(ops.add(x, reshape(hidden, (x.shape[0], x.shape[1], 1))), axis=1)
     return ops.multiply(highest, ops.max(keep, axis=1, keepdims=True))
@@ -46,7 +50,8 @@ class SequencePooling(keras.layers.Layer):
 
     Call arguments:
         x: float tensor `(batch, length, features)`.
-        padding_mask: `(batch, length)`; True or 1 keeps a position.
+        padding_mask: `(batch, length)`; True or 1 keeps a position. Default: the Keras mask of
+            `x`, or else all positions.
 
     Output shape:
         `(batch, features)`.
@@ -67,12 +72,14 @@ class SequencePooling(keras.layers.Layer):
     def build(self, x_shape, padding_mask_shape=None):
         self.built = True
 
-    def call(self, x, padding_mask):
-        keep = to_keep(
-            "SequencePooling", "padding_mask", padding_mask, batch=x.shape[0], length=x.shape[1]
-        )
-        if self.guard_padding and self.pooling != "cls":
-            x = clear_padding(x, keep)
+    def call(self, x, padding_mask=None):
+        keep = attached_mask(x) if padding_mask is None else padding_mask
+        if keep is not None:
+            keep = to_keep(
+                "SequencePooling", "padding_mask", keep, batch=x.shape[0], length=x.shape[1]
+            )
+            if self.guard_padding and self.pooling != "cls":
+                x = clear_padding(x, keep)
         pooled = POOLINGS[self.pooling](ops.cast(x, "float32"), keep)
         if self.normalize:
             square = ops.sum(ops.square(pooled), axis=-1, keepdims=True)

@@ -1,11 +1,13 @@
 """Encoders and tasks assembled from this package's layers; KerasHub backbones and tasks."""
 
+from keras_addnorm.models.image_encoder import ImageEncoder
 from keras_addnorm.models.residual import RESIDUALS, Residual
 from keras_addnorm.models.text_embedder import TextEmbedder, TextEmbedderPreprocessor
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
 __all__ = [
     "RESIDUALS",
+    "ImageEncoder",
     "Residual",
     "TextEmbedder",
     "TextEmbedderPreprocessor",

@@ -3,22 +3,16 @@
 import keras
 from keras_hub.models import Backbone
 
-from keras_addnorm.layers import (
-    AddNorm,
-    FeedForward,
-    MultiHeadAttention,
-    SequencePooling,
-    TokenAndPositionEmbedding,
-    checks,
-)
-from keras_addnorm.layers.dense import copy_initializer
-from keras_addnorm.layers.feed_forward import get_activation
-from keras_addnorm.layers.norms import NORMS, apply_norm, make_norm, uses_mask
-from keras_addnorm.models.residual import RESIDUALS
+from keras_addnorm.layers import TokenAndPositionEmbedding, checks
+from keras_addnorm.layers.norms import uses_mask
+from keras_addnorm.layers.position_encoding import POSITIONS
+from keras_addnorm.models.blocks import ATTENTION_POSITIONS, MAX_SIZE, Blocks
 
-# An encoder deeper than this is a mistake or an attack, and would hang the functional API.
-MAX_LAYERS = 1000
-MAX_SIZE = 2**24
+# What the encoder itself tells its embeddings; all their other arguments can be options.
+_EMBEDDINGS = (
+    *("vocabulary_size", "max_sequence_length", "embedding_dim", "position", "num_segments"),
+    *("embedding_norm", "epsilon", "mask_zero", "embeddings_initializer", "dropout"),
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -32,22 +26,34 @@ class TransformerEncoder(Backbone):
     Args:
         vocabulary_size: int, number of tokens.
         num_layers: int, number of blocks N.
-        num_heads: int, attention heads of a block; must divide `hidden_dim`.
+        num_heads: int, attention heads of a block; must divide `hidden_dim`, unless the
+            `attention_options` have a `key_dim`.
         hidden_dim: int, features of the residual stream.
         intermediate_dim: int, features between the two feed-forward layers.
         dropout: float in [0, 1), dropout rate of embeddings and sublayer outputs.
         attention_dropout: float in [0, 1), dropout rate of the scores. Default: `dropout`.
-        activation: name of the feed-forward activation: one of Keras's (`"gelu"` is the exact
-            one) or `"gelu_tanh"`.
-        residual: `"post_norm"` or `"pre_norm"`, a key of `RESIDUALS`.
-        norm: name of the norm of every joint, as in `AddNorm`.
+        activation: name of the feed-forward activation, as in `FeedForward`.
+        residual: name of the residual scheme, a key of `RESIDUALS`.
+        norm: name of the norm of every joint, as in `AddNorm`. Default: the scheme's, which is
+            `"none"` for `"re_zero"` and `"layer_norm"` for the others.
         epsilon: float above 0, the norms' epsilon.
-        position: `"sinusoidal"` or `"learned"`.
+        position: `"sinusoidal"`, `"learned"` or `"none"`; or one that acts inside attention:
+            `"rotary"`, `"alibi"`, `"relative"`.
         max_sequence_length: int, the longest sequence.
         num_segments: int, number of segments; with 0 there is no `segment_ids` input.
-        embedding_norm: bool, whether the embeddings are normalized (BERT).
+        embedding_norm: bool, whether the embeddings are normalized (BERT), by `norm`, or by
+            layer norm where that is `"none"`.
         pooler: `None`, or the activation of a dense layer over the first token (`"tanh"`: BERT).
         kernel_initializer: initializer of all kernels and trained embeddings.
+        drop_path: float in [0, 1), stochastic depth: the rate at which samples skip the branches
+            of the last layer while training; from 0 in the first layer it grows linearly.
+        share_layers: bool, whether all blocks are one block (ALBERT).
+        position_options: dict of further arguments of the layer of a position that acts inside
+            attention: `RotaryEmbedding`, `ALiBi` or `RelativePositionBias`.
+        attention_options: dict of further arguments of `MultiHeadAttention`; or a list of such
+            dicts for layers 0, 1, ..., begun again when it ends.
+        feed_forward_options: dict of further arguments of `FeedForward`.
+        embedding_options: dict of further arguments of `TokenAndPositionEmbedding`.
         dtype: string or dtype policy of all layers.
 
     Inputs (a dict):
@@ -67,6 +73,17 @@ class TransformerEncoder(Backbone):
     ```python
     encoder = TransformerEncoder(vocabulary_size=30522, num_layers=2, hidden_dim=128, num_heads=2)
     y = encoder({"token_ids": ids, "padding_mask": mask})["sequence_output"]
+
+    local = {"sliding_window": 65, "rotary": {"max_wavelength": 10000.0}}
+    modern = TransformerEncoder(  # ModernBERT's pattern: every third layer attends to all
+        vocabulary_size=50368,
+        residual="pre_norm",
+        activation="gelu",
+        position="rotary",
+        position_options={"max_wavelength": 160000.0},
+        attention_options=[{}, local, local],
+        feed_forward_options={"gated": True, "use_bias": False},
+    )
     ```
 
     Source: Vaswani et al., arXiv:1706.03762; Devlin et al., arXiv:1810.04805.
@@ -83,7 +100,7 @@ class TransformerEncoder(Backbone):
         attention_dropout=None,
         activation="relu",
         residual="post_norm",
-        norm="layer_norm",
+        norm=None,
         epsilon=1e-5,
         position="sinusoidal",
         max_sequence_length=512,
@@ -91,80 +108,63 @@ class TransformerEncoder(Backbone):
         embedding_norm=False,
         pooler=None,
         kernel_initializer="glorot_uniform",
+        drop_path=0.0,
+        share_layers=False,
+        position_options=None,
+        attention_options=None,
+        feed_forward_options=None,
+        embedding_options=None,
         dtype=None,
         **kwargs,
     ):
         owner = "TransformerEncoder"
         checks.known_arguments(TransformerEncoder, kwargs)
-
-        def size(name, value, limit=MAX_SIZE):
-            return checks.positive_int(owner, name, value, limit=limit)
-
-        vocabulary_size = size("vocabulary_size", vocabulary_size)
-        num_layers = size("num_layers", num_layers, MAX_LAYERS)
-        num_heads = size("num_heads", num_heads)
-        hidden_dim = size("hidden_dim", hidden_dim)
-        intermediate_dim = size("intermediate_dim", intermediate_dim)
-        max_sequence_length = size("max_sequence_length", max_sequence_length)
+        vocabulary_size = checks.positive_int(
+            owner, "vocabulary_size", vocabulary_size, limit=MAX_SIZE
+        )
         num_segments = checks.non_negative_int(owner, "num_segments", num_segments)
-        dropout = checks.rate(owner, "dropout", dropout)
-        if attention_dropout is None:
-            attention_dropout = dropout
-        attention_dropout = checks.rate(owner, "attention_dropout", attention_dropout)
-        epsilon = checks.epsilon(owner, epsilon)
-        checks.divides(owner, "hidden_dim", hidden_dim, "num_heads", num_heads)
-        checks.choice(owner, "residual", residual, RESIDUALS)
-        checks.choice(owner, "norm", norm, NORMS)
-        for name, value in (("activation", activation), ("pooler", pooler)):
-            if not isinstance(value, str) and not (name == "pooler" and value is None):
-                raise ValueError(
-                    f"{owner}: `{name}` must be the name of an activation, so that the config is "
-                    f"plain data. Received: {name}={value!r}. Pass for instance 'gelu'."
-                )
-        scheme = RESIDUALS[residual]
-
-        # === Layers ===
+        checks.choice(owner, "position", position, (*POSITIONS, "none", *ATTENTION_POSITIONS))
+        blocks = Blocks(
+            owner=owner,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            hidden_dim=hidden_dim,
+            intermediate_dim=intermediate_dim,
+            dropout=dropout,
+            attention_dropout=attention_dropout,
+            activation=activation,
+            residual=residual,
+            norm=norm,
+            epsilon=epsilon,
+            position=position,
+            max_sequence_length=max_sequence_length,
+            pooler=pooler,
+            kernel_initializer=kernel_initializer,
+            drop_path=drop_path,
+            share_layers=share_layers,
+            position_options=position_options,
+            attention_options=attention_options,
+            feed_forward_options=feed_forward_options,
+            dtype=dtype,
+        )
+        embedding_options = checks.options(
+            owner, "embedding_options", embedding_options, TokenAndPositionEmbedding, _EMBEDDINGS
+        )
+        embedding_kind = "layer_norm" if blocks.norm == "none" else blocks.norm
         embeddings = TokenAndPositionEmbedding(
             vocabulary_size,
-            max_sequence_length,
-            hidden_dim,
-            position=position,
+            blocks.max_sequence_length,
+            blocks.hidden_dim,
+            position="none" if position in ATTENTION_POSITIONS else position,
             num_segments=num_segments,
-            embedding_norm=norm if embedding_norm else False,
-            epsilon=epsilon,
-            embeddings_initializer=kernel_initializer,
+            embedding_norm=embedding_kind if embedding_norm else False,
+            epsilon=blocks.epsilon,
+            embeddings_initializer=blocks.kernel_initializer,
+            dropout=blocks.dropout,
             dtype=dtype,
             name="embeddings",
+            **embedding_options,
         )
-        embeddings_dropout = keras.layers.Dropout(dropout, dtype=dtype, name="embeddings_dropout")
-
-        def attention(name):
-            return MultiHeadAttention(
-                num_heads,
-                dropout=attention_dropout,
-                kernel_initializer=kernel_initializer,
-                dtype=dtype,
-                name=name,
-            )
-
-        def feed_forward(name):
-            return FeedForward(
-                intermediate_dim,
-                activation,
-                kernel_initializer=kernel_initializer,
-                dtype=dtype,
-                name=name,
-            )
-
-        def add_norm(name):
-            return AddNorm(
-                norm,
-                epsilon,
-                dropout=dropout,
-                return_sum=scheme.carries == "total",
-                dtype=dtype,
-                name=name,
-            )
 
         # === Functional model ===
         def token_input(name):
@@ -174,79 +174,30 @@ class TransformerEncoder(Backbone):
         if num_segments:
             inputs["segment_ids"] = token_input("segment_ids")
         mask = inputs["padding_mask"]
-
-        def join(name, x, y):
-            """Returns (what the next sublayer sees, what the next joint adds to)."""
-            layer = add_norm(name)
-            output = layer(x, y, mask=mask if layer.uses_mask else None)
-            return output if scheme.carries == "total" else (output, output)
-
         norm_mask = embeddings.norm_layer is not None and uses_mask(embeddings.norm_layer)
         x = embeddings(
             inputs["token_ids"],
             segment_ids=inputs.get("segment_ids"),
             mask=mask if norm_mask else None,
         )
-        x = n = embeddings_dropout(x)
-        if scheme.carries == "total":
-            first_norm = make_norm(owner, norm, epsilon, dtype=dtype, name="first_norm")
-            n = apply_norm(owner, first_norm, x, mask)
-        for i in range(num_layers):
-            y = attention(f"layer_{i}_attention")(n, key_mask=mask)
-            n, x = join(f"layer_{i}_attention_add_norm", x, y)
-            y = feed_forward(f"layer_{i}_feed_forward")(n)
-            n, x = join(f"layer_{i}_feed_forward_add_norm", x, y)
-        outputs = {"sequence_output": n}
-        if pooler is not None:
-            dense = keras.layers.Dense(
-                hidden_dim,
-                activation=get_activation(owner, pooler, "pooler"),
-                kernel_initializer=copy_initializer(keras.initializers.get(kernel_initializer)),
-                dtype=dtype,
-                name="pooler",
-            )
-            first = SequencePooling("cls", dtype=dtype, name="first_token")
-            outputs["pooled_output"] = dense(first(n, padding_mask=mask))
-        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        super().__init__(inputs=inputs, outputs=blocks(x, mask), dtype=dtype, **kwargs)
 
         # === Config ===
         self.token_embedding = embeddings.token_embedding
+        self._blocks = blocks
         self.vocabulary_size = vocabulary_size
-        self.num_layers = num_layers
-        self.num_heads = num_heads
-        self.hidden_dim = hidden_dim
-        self.intermediate_dim = intermediate_dim
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
-        self.activation = activation
-        self.residual = residual
-        self.norm = norm
-        self.epsilon = epsilon
-        self.position = position
-        self.max_sequence_length = max_sequence_length
+        for name in blocks.config():
+            setattr(self, name, getattr(blocks, name))
         self.num_segments = num_segments
         self.embedding_norm = bool(embedding_norm)
-        self.pooler = pooler
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.embedding_options = embedding_options
 
     def get_config(self):
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,
-            "num_layers": self.num_layers,
-            "num_heads": self.num_heads,
-            "hidden_dim": self.hidden_dim,
-            "intermediate_dim": self.intermediate_dim,
-            "dropout": self.dropout,
-            "attention_dropout": self.attention_dropout,
-            "activation": self.activation,
-            "residual": self.residual,
-            "norm": self.norm,
-            "epsilon": self.epsilon,
-            "position": self.position,
-            "max_sequence_length": self.max_sequence_length,
+            **self._blocks.config(),
             "num_segments": self.num_segments,
             "embedding_norm": self.embedding_norm,
-            "pooler": self.pooler,
-            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "embedding_options": self.embedding_options,
         }

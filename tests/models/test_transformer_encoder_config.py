@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_addnorm.models import RESIDUALS, TransformerEncoder
+from keras_addnorm.models import TransformerEncoder
 from tests.common import TINY_ENCODER
 
 OTHER = {
@@ -22,6 +22,11 @@ OTHER = {
     "embedding_norm": True,
     "pooler": "tanh",
     "kernel_initializer": keras.initializers.TruncatedNormal(stddev=0.02),
+    "drop_path": 0.1,
+    "position_options": {},
+    "attention_options": [{"sliding_window": 2, "use_bias": ["query"]}, {"qk_norm": "rms_norm"}],
+    "feed_forward_options": {"gated": True},
+    "embedding_options": {"position_offset": 1, "token_embedding_dim": 4},
     "name": "mine",
     "trainable": False,
     "dtype": "mixed_bfloat16",
@@ -63,13 +68,6 @@ def test_is_registered_under_the_package():
     assert keras.saving.get_registered_object(name) is TransformerEncoder
 
 
-@pytest.mark.parametrize("name", RESIDUALS)
-def test_residuals_are_data(name):
-    residual = RESIDUALS[name]
-    assert residual.carries in ("normed", "total")
-    assert "arXiv:" in residual.source
-
-
 @pytest.mark.parametrize(
     ("kwargs", "name", "fix"),
     [
@@ -97,7 +95,32 @@ def test_residuals_are_data(name):
         ({"norm": keras.layers.LayerNormalization()}, "norm", "'dynamic_tanh', 'none'"),
         ({"residual": "sandwich"}, "residual", "'post_norm', 'pre_norm'"),
         ({"residual": None}, "residual", "'post_norm', 'pre_norm'"),
-        ({"position": "rotary"}, "position", "'sinusoidal', 'learned'"),
+        ({"position": "rotatory"}, "position", "'sinusoidal', 'learned', 'none', 'rotary'"),
+        ({"drop_path": 1.0}, "drop_path", "Pass for instance 0.1"),
+        ({"share_layers": True, "drop_path": 0.1}, "share_layers", "Pass drop_path=0.0"),
+        (
+            {"share_layers": True, "attention_options": [{}, {"sliding_window": 2}]},
+            "share_layers",
+            "one dict",
+        ),
+        ({"attention_options": {"num_heads": 2}}, "attention_options", "Pass some of key_dim"),
+        ({"attention_options": {"keydim": 2}}, "attention_options", "Pass some of key_dim"),
+        ({"attention_options": [{}, 3]}, "attention_options[1]", "a dict of arguments of"),
+        ({"attention_options": "rotary"}, "attention_options", "a dict of arguments of"),
+        (
+            {"attention_options": {"qk_norm": keras.layers.LayerNormalization()}},
+            "attention_options",
+            "must be plain data",
+        ),
+        ({"attention_options": {"key_dim": float("nan")}}, "attention_options", "plain data"),
+        ({"feed_forward_options": {"activation": "relu"}}, "feed_forward_options", "gated"),
+        ({"embedding_options": {"mask_zero": True}}, "embedding_options", "position_offset"),
+        ({"position_options": {"max_wavelength": 9.0}}, "position_options", "Leave out"),
+        (
+            {"position": "rotary", "position_options": {"num_buckets": 8}},
+            "position_options",
+            "Pass some of max_wavelength",
+        ),
         ({"activation": "rellu"}, "activation", "'gelu_tanh'"),
         ({"activation": None}, "activation", "Pass for instance 'gelu'"),
         ({"activation": keras.activations.gelu}, "activation", "Pass for instance 'gelu'"),

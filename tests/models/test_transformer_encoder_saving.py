@@ -21,6 +21,23 @@ FULL = {
     "pooler": "tanh",
 }
 
+SHARED = {  # ALBERT's parts, and attention's own positions
+    **TINY_ENCODER,
+    "residual": "sandwich_norm",
+    "position": "relative",
+    "position_options": {"num_buckets": 8, "max_distance": 16},
+    "share_layers": True,
+    "embedding_options": {"token_embedding_dim": 4},
+}
+MODERN = {
+    **TINY_ENCODER,
+    "residual": "layer_scale",
+    "position": "rotary",
+    "drop_path": 0.1,
+    "attention_options": [{}, {"sliding_window": 2, "num_key_value_heads": 1}],
+    "feed_forward_options": {"gated": True},
+}
+
 FRESH_PROCESS = """
 import sys
 
@@ -36,7 +53,9 @@ np.savez(sys.argv[3], kind=type(model).__name__, **outputs)
 """
 
 
-@pytest.fixture(params=[TINY_ENCODER, FULL], ids=["small", "full"])
+@pytest.fixture(
+    params=[TINY_ENCODER, FULL, SHARED, MODERN], ids=["small", "full", "shared", "modern"]
+)
 def encoder(request, rng):
     return randomize(TransformerEncoder(**request.param), rng)
 
@@ -98,11 +117,12 @@ def test_lora(encoder, inputs, rng, tmp_path):
     for got, want in zip(flat_outputs(encoder(inputs)), before, strict=True):
         np.testing.assert_array_equal(got, want)  # the second factor starts at 0
     trainable = [w.path for w in encoder.trainable_weights if "lora" in w.path]
-    assert len(trainable) == 2 * 2 * encoder.num_layers  # two factors, query and value
+    blocks = 1 if encoder.share_layers else encoder.num_layers
+    assert len(trainable) == 2 * 2 * blocks  # two factors, query and value
     frozen = [w.path for w in encoder.non_trainable_weights if w.path.endswith("kernel")]
     assert {path for path in frozen if "attention" in path} == {
         f"layer_{i}_attention/{name}/kernel"
-        for i in range(encoder.num_layers)
+        for i in range(blocks)
         for name in ("query", "key", "value", "output")
     }
 
@@ -134,7 +154,10 @@ def test_int8(encoder, inputs, tmp_path):
     exact = flat_outputs(encoder(inputs))
     encoder.quantize("int8")
     kernels = [w for w in encoder.weights if w.path.endswith("kernel")]
-    assert len(kernels) == 6 * encoder.num_layers + (encoder.pooler is not None)
+    blocks = 1 if encoder.share_layers else encoder.num_layers
+    dense = 6 + encoder.feed_forward_options.get("gated", False)
+    others = (encoder.pooler is not None) + bool(encoder.embedding_options)
+    assert len(kernels) == dense * blocks + others
     assert {w.dtype for w in kernels} == {"int8"}
     for got, want in zip(flat_outputs(encoder(inputs)), exact, strict=True):
         # Weights and activations have 8 bits, a step of 1/127 of their largest value; two blocks

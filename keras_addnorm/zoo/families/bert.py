@@ -3,7 +3,7 @@
 Source: Devlin et al., arXiv:1810.04805; names as in transformers' `BertModel`.
 """
 
-from keras_addnorm.models.transformer_encoder import MAX_LAYERS, MAX_SIZE
+from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo.checkpoint import Weight
 from keras_addnorm.zoo.family import Family
 from keras_addnorm.zoo.word_piece import word_piece_preprocessor

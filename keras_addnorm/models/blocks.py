@@ -1,0 +1,250 @@
+"""The chain of blocks that every encoder is: attention, Add&Norm, feed-forward, Add&Norm."""
+
+import dataclasses
+
+import keras
+
+from keras_addnorm.layers import (
+    AddNorm,
+    ALiBi,
+    FeedForward,
+    MultiHeadAttention,
+    RelativePositionBias,
+    RotaryEmbedding,
+    SequencePooling,
+    checks,
+)
+from keras_addnorm.layers.activations import get_activation
+from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.initializers import ScaledInitializer
+from keras_addnorm.layers.norms import NORMS, apply_norm, make_norm
+from keras_addnorm.models.residual import RESIDUALS
+
+# An encoder deeper than this is a mistake or an attack, and would hang the functional API.
+MAX_LAYERS = 1000
+MAX_SIZE = 2**24
+
+# The kinds of position that act inside attention, and the layers that know them; the other kinds
+# are added to the embeddings.
+ATTENTION_POSITIONS = {"rotary": RotaryEmbedding, "alibi": ALiBi, "relative": RelativePositionBias}
+
+# What the encoder itself tells its sublayers; all their other arguments can be options.
+_COMMON = ("dtype", "name", "kernel_initializer")
+_ATTENTION = ("num_heads", "dropout", "value_output_initializer", *_COMMON)
+_FEED_FORWARD = ("intermediate_dim", "activation", *_COMMON)
+_POSITION = ("num_heads", "max_sequence_length", *_COMMON)
+
+
+@dataclasses.dataclass(frozen=True)
+class Blocks:
+    """Everything of an encoder behind its embeddings, as a function of symbolic tensors.
+
+    The attributes but `owner` and `dtype` are arguments of `TransformerEncoder`, checked and as
+    plain data once this object is made.
+    """
+
+    owner: str
+    num_layers: int
+    num_heads: int
+    hidden_dim: int
+    intermediate_dim: int
+    dropout: float
+    attention_dropout: float | None
+    activation: str
+    residual: str
+    norm: str | None
+    epsilon: float
+    position: str
+    pooler: str | None
+    kernel_initializer: object
+    drop_path: float
+    share_layers: bool
+    attention_options: dict | list | None
+    feed_forward_options: dict | None
+    dtype: object
+    max_sequence_length: int = 512
+    position_options: dict | None = None
+
+    def __post_init__(self):
+        owner, values = self.owner, {}
+        for name in ("num_heads", "hidden_dim", "intermediate_dim", "max_sequence_length"):
+            values[name] = checks.positive_int(owner, name, getattr(self, name), limit=MAX_SIZE)
+        values["num_layers"] = checks.positive_int(
+            owner, "num_layers", self.num_layers, limit=MAX_LAYERS
+        )
+        if self.attention_dropout is None:
+            values["attention_dropout"] = self.dropout
+        for name in ("dropout", "attention_dropout", "drop_path"):
+            values[name] = checks.rate(owner, name, values.get(name, getattr(self, name)))
+        values["epsilon"] = checks.epsilon(owner, self.epsilon)
+        checks.choice(owner, "residual", self.residual, RESIDUALS)
+        values["norm"] = RESIDUALS[self.residual].norm if self.norm is None else self.norm
+        checks.choice(owner, "norm", values["norm"], NORMS)
+        for name in ("activation", "pooler"):
+            _check_activation(owner, name, getattr(self, name), optional=name == "pooler")
+        values["kernel_initializer"] = keras.initializers.get(self.kernel_initializer)
+        values["share_layers"] = bool(self.share_layers)
+        for name, value in {**values, **self._checked_options()}.items():
+            object.__setattr__(self, name, value)
+        if not self._options(0).get("key_dim"):
+            checks.divides(owner, "hidden_dim", self.hidden_dim, "num_heads", self.num_heads)
+        if self.share_layers and (self.drop_path or isinstance(self.attention_options, list)):
+            raise ValueError(
+                f"{owner}: `share_layers` makes all blocks one block, which cannot differ by "
+                f"depth. Received: share_layers=True, drop_path={self.drop_path}, "
+                f"attention_options={self.attention_options}. Pass drop_path=0.0 and one dict."
+            )
+
+    def _checked_options(self):
+        owner, position = self.owner, ATTENTION_POSITIONS.get(self.position)
+        attention, every = self.attention_options, []
+        if isinstance(attention, (list, tuple)) and attention:
+            every = [
+                checks.options(owner, f"attention_options[{i}]", x, MultiHeadAttention, _ATTENTION)
+                for i, x in enumerate(attention)
+            ]
+        else:
+            attention = checks.options(
+                owner, "attention_options", attention, MultiHeadAttention, _ATTENTION
+            )
+        return {
+            "attention_options": every or attention,
+            "feed_forward_options": checks.options(
+                owner, "feed_forward_options", self.feed_forward_options, FeedForward, _FEED_FORWARD
+            ),
+            "position_options": checks.options(
+                owner, "position_options", self.position_options, position, _POSITION
+            ),
+        }
+
+    def config(self):
+        """The arguments of the encoder that are told here, as plain data."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["owner"], fields["dtype"]
+        initializer = keras.initializers.serialize(self.kernel_initializer)
+        return {**fields, "kernel_initializer": initializer}
+
+    def __call__(self, x, mask=None):
+        """The outputs of an encoder.
+
+        Args:
+            x: symbolic tensor `(batch, length, hidden_dim)`, the embeddings.
+            mask: symbolic tensor `(batch, length)`, 1 for unpadded positions, or None.
+
+        Returns:
+            Dict of `sequence_output`, and with a pooler `pooled_output`.
+        """
+        bias = self._position_bias(x)
+        n, joints = x, None
+        if self._scheme.carries == "total":
+            first_norm = make_norm(
+                self.owner, self.norm, self.epsilon, dtype=self.dtype, name="first_norm"
+            )
+            n = apply_norm(self.owner, first_norm, x, mask)
+        for i in range(self.num_layers):
+            if joints is None or not self.share_layers:
+                joints = self._attention(i), self._feed_forward(i)
+            (attention, attention_joint), (feed_forward, feed_forward_joint) = joints
+            n, x = self._join(attention_joint, x, attention(n, key_mask=mask, **bias), mask)
+            n, x = self._join(feed_forward_joint, x, feed_forward(n), mask)
+        outputs = {"sequence_output": n}
+        if self.pooler is not None:
+            outputs["pooled_output"] = self._pool(n)
+        return outputs
+
+    def _join(self, joint, x, y, mask):
+        """Returns (what the next sublayer sees, what the next joint adds to)."""
+        output = joint(x, y, mask=mask if joint.uses_mask else None)
+        return output if joint.return_sum else (output, output)
+
+    @property
+    def _scheme(self):
+        return RESIDUALS[self.residual]
+
+    def _options(self, i):
+        """The options of the attention of layer `i`."""
+        options = self.attention_options
+        return options[i % len(options)] if isinstance(options, list) else options
+
+    def _attention(self, i):
+        name, options = f"layer_{i}_attention", dict(self._options(i))
+        if self.position == "rotary":
+            length = {"max_sequence_length": self.max_sequence_length}
+            own = options.get("rotary") or {}
+            options["rotary"] = {**length, **self.position_options, **own}
+        layer = MultiHeadAttention(
+            self.num_heads,
+            dropout=self.attention_dropout,
+            kernel_initializer=self.kernel_initializer,
+            value_output_initializer=self._scaled_initializer(),
+            dtype=self.dtype,
+            name=name,
+            **options,
+        )
+        return layer, self._add_norm(i, name)
+
+    def _feed_forward(self, i):
+        name = f"layer_{i}_feed_forward"
+        layer = FeedForward(
+            self.intermediate_dim,
+            self.activation,
+            kernel_initializer=self._scaled_initializer() or self.kernel_initializer,
+            dtype=self.dtype,
+            name=name,
+            **self.feed_forward_options,
+        )
+        return layer, self._add_norm(i, name)
+
+    def _add_norm(self, i, name):
+        scheme = self._scheme
+        return AddNorm(
+            self.norm,
+            self.epsilon,
+            residual_scale=scheme.residual_scale(self.num_layers),
+            branch_scale=scheme.branch_scale,
+            branch_scale_axis=scheme.branch_scale_axis,
+            branch_norm=self.norm if scheme.branch_norm else "none",
+            dropout=self.dropout,
+            # Stochastic depth: from 0 in the first layer to the whole rate in the last.
+            drop_path=self.drop_path * (i / (self.num_layers - 1) if self.num_layers > 1 else 1.0),
+            return_sum=scheme.carries == "total",
+            dtype=self.dtype,
+            name=f"{name}_add_norm",
+        )
+
+    def _scaled_initializer(self):
+        """The initializer of kernels that the scheme starts smaller or larger, if it does."""
+        gain = self._scheme.kernel_gain(self.num_layers)
+        return None if gain == 1.0 else ScaledInitializer(self.kernel_initializer, gain)
+
+    def _position_bias(self, x):
+        """What every attention is called with: the bias that all layers share, if there is one."""
+        if self.position not in ("alibi", "relative"):
+            return {}
+        options = dict(self.position_options)
+        if self.position == "relative":
+            options["max_sequence_length"] = self.max_sequence_length
+        layer = ATTENTION_POSITIONS[self.position](
+            self.num_heads, dtype=self.dtype, name="position_bias", **options
+        )
+        return {"position_bias": layer(x)}
+
+    def _pool(self, n):
+        dense = keras.layers.Dense(
+            self.hidden_dim,
+            activation=get_activation(self.owner, self.pooler, "pooler"),
+            kernel_initializer=copy_initializer(self.kernel_initializer),
+            dtype=self.dtype,
+            name="pooler",
+        )
+        return dense(SequencePooling("cls", dtype=self.dtype, name="first_token")(n))
+
+
+def _check_activation(owner, name, value, optional):
+    if not isinstance(value, str) and not (optional and value is None):
+        raise ValueError(
+            f"{owner}: `{name}` must be the name of an activation, so that the config is plain "
+            f"data. Received: {name}={value!r}. Pass for instance 'gelu'."
+        )
+    if value is not None:
+        get_activation(owner, value, name)
