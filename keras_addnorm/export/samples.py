@@ -5,6 +5,8 @@ import numpy as np
 
 from keras_addnorm.layers import (
     LearnedPositionEncoding,
+    RelativePositionBias,
+    RotaryEmbedding,
     SinusoidalPositionEncoding,
     TokenAndPositionEmbedding,
 )
@@ -96,7 +98,12 @@ def longest_sequence(model):
     """The longest sequence that a model's position encodings know, or None where it has none."""
     from keras_hub.layers import PositionEmbedding
 
-    ours = (LearnedPositionEncoding, SinusoidalPositionEncoding)
+    ours = (
+        LearnedPositionEncoding,
+        RelativePositionBias,
+        RotaryEmbedding,
+        SinusoidalPositionEncoding,
+    )
     limits = [
         layer.max_sequence_length if isinstance(layer, ours) else layer.sequence_length
         for layer in model._flatten_layers()

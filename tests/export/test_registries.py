@@ -1,0 +1,66 @@
+"""Every row of the registries, and every option of the encoders, as verified files."""
+
+import pytest
+
+from keras_addnorm import export
+from keras_addnorm.layers.norms import NORMS
+from keras_addnorm.models import RESIDUALS, ImageEncoder
+from tests.export import common
+
+LOCAL = {"sliding_window": 5, "rotary": {"max_wavelength": 50.0}}
+VARIANTS = [
+    *({"residual": residual} for residual in RESIDUALS),
+    *({"norm": norm} for norm in NORMS if norm != "layer_norm"),
+    *({"position": position} for position in ("learned", "none", "alibi", "relative")),
+    {
+        "residual": "pre_norm",
+        "activation": "gelu",
+        "position": "rotary",
+        "attention_options": [{}, LOCAL, LOCAL],
+        "feed_forward_options": {"gated": True, "use_bias": False},
+    },
+    {"attention_options": {"num_key_value_heads": 2, "qk_norm": "rms_norm", "use_gate": True}},
+    {"feed_forward_options": {"gated": True, "fused": True}, "activation": "silu"},
+    {
+        "embedding_options": {"token_embedding_dim": 16, "embedding_scale": "sqrt"},
+        "embedding_norm": True,
+        "share_layers": True,
+        "pooler": "tanh",
+    },
+]
+each_variant = pytest.mark.parametrize(
+    "kwargs", VARIANTS, ids=lambda kwargs: "-".join(map(str, kwargs.values()))[:40]
+)
+
+
+@each_variant
+def test_text_encoder(kwargs, tmp_path):
+    model = common.encoder(**kwargs)
+    report = export.to_tflite(model, tmp_path / "m.tflite", sequence_length=16)
+    assert report.xnnpack_partitions == 1
+    assert set(report.verification) == set(model.output)
+
+
+@pytest.mark.parametrize("position", ["sinusoidal", "rotary", "relative"])
+def test_text_encoder_of_any_length(position, tmp_path):
+    model = common.encoder(position=position)
+    report = export.to_tflite(model, tmp_path / "m.tflite", sequence_length=None)
+    assert set(report.verification) == {"sequence_output"}
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"residual": "layer_scale", "embedding_options": {"num_register_tokens": 2}}],
+    ids=["vit", "dino"],
+)
+def test_image_encoder(kwargs, tmp_path):
+    model = common.randomize(ImageEncoder((16, 16, 3), 4, 2, 2, 32, 64, pooler="tanh", **kwargs))
+    report = export.to_tflite(model, tmp_path / "m.tflite")
+    assert report.xnnpack_partitions == 1
+    assert set(report.verification) == {"sequence_output", "pooled_output"}
+
+
+@pytest.mark.parametrize("kwargs", [{"residual": "deep_norm"}, {"norm": "batch_norm"}])
+def test_saved_model(kwargs, tmp_path):
+    report = export.to_saved_model(common.encoder(**kwargs), tmp_path / "m")
+    assert set(report.verification) == {"sequence_output"}
