@@ -3,7 +3,8 @@
 import keras
 from keras_hub import models as hub
 
-from keras_addnorm.layers import SequencePooling, checks
+from keras_addnorm.layers import SequencePooling
+from keras_addnorm.models.task import EncoderTask
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
 
@@ -19,7 +20,7 @@ class TextEmbedderPreprocessor(hub.BertTextEmbedderPreprocessor):
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
-class TextEmbedder(hub.TextEmbedder):
+class TextEmbedder(EncoderTask, hub.TextEmbedder):
     """Encoder, pooling over unpadded positions, and Euclidean normalization.
 
         embedding = normalize(pooling(encoder(token_ids, padding_mask)))
@@ -56,13 +57,7 @@ class TextEmbedder(hub.TextEmbedder):
     preprocessor_cls = TextEmbedderPreprocessor
 
     def __init__(self, backbone, pooling="mean", normalize=True, preprocessor=None, **kwargs):
-        names = {name: value for name, value in kwargs.items() if name != "compile"}
-        checks.known_arguments(TextEmbedder, names)
-        if not isinstance(backbone, TransformerEncoder):
-            raise ValueError(
-                "TextEmbedder: `backbone` must be a keras_addnorm TransformerEncoder. "
-                f"Received: an object of type {type(backbone).__name__}."
-            )
+        self._check_arguments(backbone, kwargs)
         self.backbone = backbone
         self.preprocessor = preprocessor
         inputs = backbone.input
@@ -84,28 +79,6 @@ class TextEmbedder(hub.TextEmbedder):
             float array `(len(text), hidden_dim)`.
         """
         return super().encode_text(text, verbose=verbose, **kwargs)
-
-    def preprocess_samples(self, x, y=None, sample_weight=None):
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(
-            super().preprocess_samples(x, y, sample_weight)
-        )
-        if self.preprocessor is not None and not self.backbone.num_segments:
-            x = {name: value for name, value in x.items() if name != "segment_ids"}
-        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config is not None:
-            config = {**config, "optimizer_built": bool(self.optimizer and self.optimizer.built)}
-        return config
-
-    def compile_from_config(self, config):
-        # KerasHub's own `compile` takes the same arguments, so the saved ones can be passed on.
-        config = dict(config)
-        trained = config.pop("optimizer_built", True)
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if trained and self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def get_config(self):
         return {**super().get_config(), "pooling": self.pooling, "normalize": self.normalize}
