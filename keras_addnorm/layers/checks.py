@@ -6,6 +6,9 @@ import json
 import math
 import numbers
 
+import keras
+import numpy as np
+
 BASE_ARGUMENTS = ("name", "dtype", "trainable", "autocast", "activity_regularizer")
 
 
@@ -130,6 +133,30 @@ def flag_or_names(owner, name, value, names):
     raise ValueError(
         f"{owner}: `{name}` must be True, False, or a list of some of {', '.join(names)}. "
         f"Received: {name}={value!r}."
+    )
+
+
+def values(x):
+    """The values of a tensor as a numpy array; None while a graph is traced, and where reading
+    them would make an accelerator wait."""
+    if getattr(getattr(x, "device", None), "type", "cpu") != "cpu":
+        return None
+    try:
+        return np.asarray(keras.ops.convert_to_numpy(x))
+    except Exception:  # Each backend has its own error for a tensor without values.
+        return None
+
+
+def ids_below(owner, name, ids, limit, limit_name):
+    """Raises ValueError if an integer tensor holds values outside of [0, limit), if that can be
+    told: backends clip such ids in silence, or return NaN."""
+    array = values(ids)
+    if array is None or array.size == 0 or (array.min() >= 0 and array.max() < limit):
+        return
+    raise ValueError(
+        f"{owner}: `{name}` must be from 0 to {limit - 1} ({limit_name}={limit}). Received: values "
+        f"from {array.min()} to {array.max()}. Tokenize with the model's own vocabulary, or pass a "
+        f"larger {limit_name}."
     )
 
 

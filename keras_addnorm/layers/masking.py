@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from keras.src.backend import get_keras_mask
 
+from keras_addnorm.layers import checks
 from keras_addnorm.layers.shapes import reshape
 
 # Large enough that exp underflows to exactly 0 beside any finite float32 score of a real model,
@@ -99,11 +100,10 @@ def to_keep(owner, name, mask, **sizes):
 
 
 def _refuse_additive(owner, name, mask):
-    try:
-        values = np.asarray(ops.convert_to_numpy(mask), "float64")
-    except Exception:  # While a graph is traced a tensor has no values yet.
+    values = checks.values(mask)
+    if values is None:  # While a graph is traced a tensor has no values yet.
         return
-    if not np.isin(values, (0.0, 1.0)).all():
+    if not np.isin(values.astype("float64"), (0.0, 1.0)).all():
         raise ValueError(
             f"{owner}: `{name}` must hold 0 and 1 only; masks here multiply, they are not added "
             f"to scores. Received: a float mask with values from {values.min()} to "

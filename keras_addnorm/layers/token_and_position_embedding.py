@@ -53,8 +53,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         `(batch, length, embedding_dim)`.
 
     Raises:
-        ValueError: on an invalid argument, a longer sequence, or segments that are missing or
-            not wanted.
+        ValueError: on an invalid argument, a longer sequence, segments that are missing or not
+            wanted, or, outside of a traced graph, ids out of range.
 
     Example:
 
@@ -158,6 +158,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 f"Received: num_segments={self.num_segments}, "
                 f"segment_ids={'none' if segment_ids is None else 'given'}."
             )
+        owner, size = "TokenAndPositionEmbedding", self.vocabulary_size
+        checks.ids_below(owner, "token_ids", token_ids, size, "vocabulary_size")
         x = self.token_embedding(token_ids)
         if self.embedding_scale is not None:
             sqrt = self.embedding_scale == "sqrt"
@@ -167,6 +169,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             length = ops.shape(token_ids)[1]
             x = ops.add(x, self.position_encoding.encoding(length, self.compute_dtype))
         if segment_ids is not None:
+            checks.ids_below(owner, "segment_ids", segment_ids, self.num_segments, "num_segments")
             x = ops.add(x, self.segment_embedding(segment_ids))
         if self.norm_layer is not None:
             mask = self.compute_mask(token_ids) if mask is None else mask

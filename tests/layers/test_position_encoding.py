@@ -40,6 +40,20 @@ def rounded_once(values, dtype):
     return np.ldexp(np.round(mantissa * 2**8) / 2**8, exponent)
 
 
+@pytest.mark.parametrize("shift", [1, 7, 100])
+def test_a_shift_is_a_rotation(shift):
+    """Section 3.5: PE[pos + k] is one linear function of PE[pos], a rotation of each pair."""
+    layer = SinusoidalPositionEncoding(max_sequence_length=512)
+    table = to_numpy(layer(np.zeros((1, 512, 64), "float32")))[0].astype("float64")
+    angles = shift * 10000.0 ** (-np.arange(0, 64, 2) / 64)
+    sine, cosine = table[:-shift, 0::2], table[:-shift, 1::2]
+    shifted = np.empty((512 - shift, 64))
+    shifted[:, 0::2] = sine * np.cos(angles) + cosine * np.sin(angles)
+    shifted[:, 1::2] = cosine * np.cos(angles) - sine * np.sin(angles)
+    # Each value of the table is rounded once to float32, by at most 6e-8.
+    np.testing.assert_allclose(table[shift:], shifted, rtol=0, atol=2.4e-7)
+
+
 @pytest.mark.parametrize(
     ("policy", "dtype"),
     [

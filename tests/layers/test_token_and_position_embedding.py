@@ -293,3 +293,17 @@ def test_bad_argument_is_named_with_its_fix(kwargs, name, fix):
         TokenAndPositionEmbedding(**{**sizes, **kwargs})
     assert f"`{name}`" in str(error.value)
     assert fix in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [-1, 11])
+@pytest.mark.parametrize("name", ["token_ids", "segment_ids"])
+def test_ids_out_of_range(name, bad):
+    layer = TokenAndPositionEmbedding(11, 8, 4, num_segments=2)
+    inputs = {"token_ids": np.ones((2, 3), "int32"), "segment_ids": np.ones((2, 3), "int32")}
+    layer(**inputs)
+    inputs[name][1, 2] = bad
+    with pytest.raises(ValueError) as error:
+        layer(**inputs)
+    limit = {"token_ids": "vocabulary_size=11", "segment_ids": "num_segments=2"}[name]
+    assert f"`{name}` must be from 0 to" in str(error.value) and limit in str(error.value)
+    assert f"values from {min(bad, 1)} to {max(bad, 1)}" in str(error.value)
