@@ -9,6 +9,11 @@ import sys
 
 import pytest
 
+from keras_addnorm.layers.norms import NORMS
+from keras_addnorm.layers.position_encoding import POSITIONS
+from keras_addnorm.models import RESIDUALS
+from keras_addnorm.models.blocks import ATTENTION_POSITIONS
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -27,6 +32,41 @@ def test_the_table_is_made_from_the_committed_results():
     assert len(results["rows"]) == 4 and results["sentences"] == 100
     between = README.split(script.MARKS[0])[1].split(script.MARKS[1])[0]
     assert between.strip() == script.markdown_table(results)
+
+
+def residual_table():
+    """The rows of `RESIDUALS` in markdown."""
+    head = "| `residual` | carries | stream times | branch times, at first | norm | source |"
+    rows = [head, "|---|---|---|---|---|---|"]
+    stream = {1.0: "1", (2 * 6) ** 0.25: "(2N)^(1/4)"}
+    for name, row in RESIDUALS.items():
+        branch = "1" if row.branch_scale is None else f"{row.branch_scale:g}, trained"
+        branch += ", a feature each" if row.branch_scale_axis == -1 else ""
+        norm = f"{row.norm}, of the branch too" if row.branch_norm else row.norm
+        times = stream[row.residual_scale(6)]
+        rows.append(f"| `{name}` | {row.carries} | {times} | {branch} | {norm} | {row.source} |")
+    return "\n".join(rows)
+
+
+def test_the_table_of_residual_schemes_is_the_registry():
+    start, end = (
+        f"<!-- residuals: {words} -->" for words in ("checked by tests/test_docs.py", "end")
+    )
+    assert README.split(start)[1].split(end)[0].strip() == residual_table()
+    for name in (*NORMS, *POSITIONS, *ATTENTION_POSITIONS):
+        assert f"`{name}`" in README
+
+
+def test_the_example_of_options_runs_as_it_stands():
+    import keras_addnorm
+
+    code = README.split("option of it:")[1].split("```python\n")[1].split("```")[0]
+    small = re.sub("num_layers=22", "num_layers=3", code)
+    names = {"keras_addnorm": keras_addnorm}
+    exec(small, names)  # noqa: S102
+    windows = [names["modern"].get_layer(f"layer_{i}_attention").sliding_window for i in range(3)]
+    assert windows == [None, 65, 65]
+    assert names["vision"].count_params() == 85_798_656
 
 
 def test_the_first_example_runs_as_it_stands():
