@@ -1,6 +1,7 @@
 """Transformer layers in pure `keras.ops`, for any Keras backend."""
 
 from keras_addnorm.layers.add_norm import AddNorm
+from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
 from keras_addnorm.layers.norms import DynamicTanh, PowerNormalization
@@ -18,6 +19,7 @@ from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLay
 __all__ = [
     "ALiBi",
     "AddNorm",
+    "Dropout",
     "DynamicTanh",
     "FeedForward",
     "LearnedPositionEncoding",
