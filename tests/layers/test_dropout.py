@@ -80,7 +80,9 @@ def test_kept_elements_are_scaled(rng, dtype):
     output = layer(x, training=True)
     assert keras.backend.standardize_dtype(output.dtype) == dtype
     want = to_numpy(ops.cast(x, dtype)) / 0.75 * mask(x.shape, (3, 0), 0.25)
-    np.testing.assert_allclose(to_numpy(output), want, rtol=0 if dtype == "float32" else 2**-7)
+    # A backend may divide or multiply by the reciprocal: two roundings.
+    rtol = {"float32": 2**-22, "float16": 2**-9, "bfloat16": 2**-6}[dtype]
+    np.testing.assert_allclose(to_numpy(output), want, rtol=rtol)
     assert not np.array_equal(to_numpy(layer(x, training=True)), to_numpy(output))
 
 
