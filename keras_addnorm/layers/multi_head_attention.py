@@ -14,7 +14,7 @@ from keras_addnorm.layers.masking import (
     masked_softmax,
     multiply_masks,
 )
-from keras_addnorm.layers.norms import make_norm, norm_config
+from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.shapes import flatten, reshape
 
@@ -225,7 +225,7 @@ class MultiHeadAttention(keras.layers.Layer):
             cleared = clear_hidden_keys(value, keep)
             value, key = cleared, cleared if key is value else clear_hidden_keys(key, keep)
         keep = multiply_masks([keep, band_mask(query, key, use_causal_mask, self.sliding_window)])
-        scores = self._scores(query, key, keep, position_bias)  # [B, heads, T, S]
+        scores = self._scores(query, key, keep, position_bias, training)  # [B, heads, T, S]
         if keep is not None and return_attention_scores:
             scores = ops.multiply(scores, any_kept(keep))
         weights = self.dropout_layer(ops.cast(scores, self.compute_dtype), training=training)
@@ -241,9 +241,10 @@ class MultiHeadAttention(keras.layers.Layer):
         output = reshape(output, (*query.shape[:2], output.shape[-1]), like=query)
         return (output, scores) if return_attention_scores else output
 
-    def _scores(self, query, key, keep, position_bias):
-        q = self._prepare(self.query_dense(flatten(query)), query, self.num_heads, "query")
-        k = self._prepare(self.key_dense(flatten(key)), key, self.num_key_value_heads, "key")
+    def _scores(self, query, key, keep, position_bias, training):
+        q, k = self.query_dense(flatten(query)), self.key_dense(flatten(key))
+        q = self._prepare(q, query, self.num_heads, "query", training)
+        k = self._prepare(k, key, self.num_key_value_heads, "key", training)
         q = ops.cast(ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3)), "float32")
         k = ops.cast(ops.transpose(k, (0, 2, 3, 1)), "float32")  # [B, kv heads, key_dim, S]
         q = self._regroup(q, query, self.num_key_value_heads)
@@ -258,10 +259,11 @@ class MultiHeadAttention(keras.layers.Layer):
         weights = self._regroup(weights, query, self.num_key_value_heads)
         return self._regroup(ops.matmul(weights, v), query, self.num_heads)
 
-    def _prepare(self, rows, like, heads, name):
+    def _prepare(self, rows, like, heads, name, training):
         x = self._split_heads(rows, like, heads)
         if self.qk_norm is not None:
-            x = getattr(self, f"{name}_norm")(x)
+            norm = getattr(self, f"{name}_norm")
+            x = apply_norm("MultiHeadAttention", norm, x, training=training)
         return x if self.rotary is None else self.rotary_embedding(x)
 
     def _split_heads(self, rows, like, heads):

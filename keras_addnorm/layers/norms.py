@@ -95,11 +95,18 @@ def uses_mask(layer):
     return "mask" in inspect.signature(layer.call).parameters
 
 
-def apply_norm(owner, layer, x, mask=None):
-    """Calls a norm, with the mask of unpadded positions where it uses one."""
-    if mask is None or not uses_mask(layer):
-        return layer(x)
-    return layer(x, mask=_keep(owner, x, mask))
+def apply_norm(owner, layer, x, mask=None, training=None):
+    """Calls a norm, with the mask of unpadded positions and `training` where it uses them.
+
+    `training` is passed on: Keras's call context, where a sublayer would find it, is empty in
+    `stateless_call`, so on JAX batch statistics would stay unused.
+    """
+    kwargs = {}
+    if mask is not None and uses_mask(layer):
+        kwargs["mask"] = _keep(owner, x, mask)
+    if training is not None and "training" in inspect.signature(layer.call).parameters:
+        kwargs["training"] = training
+    return layer(x, **kwargs)
 
 
 def _keep(owner, x, mask):

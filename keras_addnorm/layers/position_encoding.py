@@ -20,6 +20,14 @@ def sinusoids(length, features, max_wavelength=10000.0):
     return np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))
 
 
+def table_tensor(table, dtype):
+    """A float64 table as a tensor, each value rounded once."""
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype == "float16":  # torch would round by way of float32
+        table = table.astype(dtype)
+    return ops.convert_to_tensor(table, dtype)
+
+
 def check_length(owner, length, limit):
     """Raises ValueError if a length that is known already is above `limit`."""
     if isinstance(length, int) and length > limit:
@@ -82,8 +90,8 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
         check_length("SinusoidalPositionEncoding", length, self.max_sequence_length)
         if isinstance(length, int):
-            return ops.convert_to_tensor(self._table[None, :length], dtype)
-        return ops.convert_to_tensor(self._table[None], dtype)[:, :length]
+            return table_tensor(self._table[None, :length], dtype)
+        return table_tensor(self._table[None], dtype)[:, :length]
 
     def call(self, x):
         shape = ops.shape(x)

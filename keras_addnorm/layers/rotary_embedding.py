@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.position_encoding import check_length
+from keras_addnorm.layers.position_encoding import check_length, table_tensor
 
 
 def rotation_angles(length, features, max_wavelength, scaling_factor):
@@ -98,8 +98,8 @@ class RotaryEmbedding(keras.layers.Layer):
     def _rows(self, table, length, dtype):
         """Rows 0 to `length - 1` of a table, shape `(1, length, 1, rotary_dim)`."""
         if isinstance(length, int):
-            return ops.convert_to_tensor(table[None, :length, None], dtype)
-        return ops.convert_to_tensor(table[None, :, None], dtype)[:, :length]
+            return table_tensor(table[None, :length, None], dtype)
+        return table_tensor(table[None, :, None], dtype)[:, :length]
 
     def _turn(self, x):
         """The pairs (a, b) as (-b, a)."""

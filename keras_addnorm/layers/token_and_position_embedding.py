@@ -173,7 +173,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             x = ops.add(x, self.segment_embedding(segment_ids))
         if self.norm_layer is not None:
             mask = self.compute_mask(token_ids) if mask is None else mask
-            x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask)
+            x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask, training)
         x = self.dropout_layer(x, training=training)
         if self.projection is None:
             return x

@@ -10,6 +10,7 @@ from keras_addnorm import export
 from keras_addnorm.layers import FeedForward
 from keras_addnorm.layers.activations import ACTIVATIONS, activation_config, get_activation
 from tests import reference
+from tests.backends import tensorflow_only
 from tests.common import to_numpy
 
 each_name = pytest.mark.parametrize("name", ACTIVATIONS)
@@ -62,6 +63,7 @@ def test_registered_function_survives_json():
     assert revived.activation is half
 
 
+@tensorflow_only
 @each_name
 def test_export_is_one_partition_and_right_far_out(name, tmp_path):
     """TFLite takes apart what it has no op for, softplus (in mish) into a logarithm of an

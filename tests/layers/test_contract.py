@@ -7,10 +7,11 @@ import json
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 
 from keras_addnorm import layers
-from tests.common import flat_outputs, randomize, to_numpy
+from tests.backends import COMPILED, compiled, gradients
+from tests.common import flat_outputs, randomize
 
 BATCH, LENGTH, FEATURES = 3, 5, 8
 
@@ -43,7 +44,8 @@ class Case:
         }
         for name, shape in self.ints.items():
             arrays[name] = rng.integers(0, 2, size=(BATCH, *shape), dtype="int32")
-            arrays[name][0] = 0  # as a mask: a sequence with nothing at all
+            arrays[name][0] = 0  # as a mask: a sequence with nothing at all,
+            arrays[name][-1, :-1] = 1  # and one with several positions to choose from
         return arrays
 
     def symbolic(self, length=LENGTH):
@@ -308,16 +310,16 @@ def test_gradients_reach_every_weight(rng, case):
     layer = case.layer()
     layer(**inputs)
     randomize(layer, rng)
-    values = [w.value for w in layer.trainable_weights]
-    with tf.GradientTape() as tape:
+    # A random weighting: the plain sum of a normalized row is constant.
+    weightings = [rng.normal(size=x.shape).astype("float32") for x in flat_outputs(layer(**inputs))]
+
+    def loss():
         outputs = keras.tree.flatten(layer(**inputs))
-        # A random weighting: the plain sum of a normalized row is constant.
-        loss = sum(tf.reduce_sum(x * rng.normal(size=x.shape)) for x in outputs)
-    gradients = tape.gradient(loss, values)
-    assert len(gradients) == len(values)
-    for weight, gradient in zip(layer.trainable_weights, gradients, strict=True):
+        return sum(ops.sum(ops.multiply(x, w)) for x, w in zip(outputs, weightings, strict=True))
+
+    found = gradients(layer, loss)
+    for weight, gradient in zip(layer.trainable_weights, found, strict=True):
         assert gradient is not None, weight.path
-        gradient = to_numpy(tf.convert_to_tensor(gradient))
         assert np.isfinite(gradient).all(), weight.path
         # A key bias adds the same to all scores of a query, so its gradient is truly 0.
         assert np.any(gradient) or weight.path.endswith("key/bias"), weight.path
@@ -335,6 +337,39 @@ def test_a_row_does_not_depend_on_its_batch(rng, case):
         for got, whole in zip(alone, wholes, strict=True):
             # Another matrix shape may sum in another order: a few units of 6e-8 of size 1.
             np.testing.assert_allclose(got[0], whole[row % len(whole)], rtol=1e-6, atol=1e-6)
+
+
+@each_case
+@pytest.mark.parametrize("how", COMPILED)
+def test_compiled_output_is_the_eager_one(rng, case, how):
+    inputs = case.inputs(rng)
+    layer = case.layer()
+    layer(**inputs)
+    randomize(layer, rng)
+    wants = flat_outputs(layer(**inputs))
+    outputs = flat_outputs(compiled(layer, how)(**inputs))
+    for got, want in zip(outputs, wants, strict=True):
+        # XLA fuses and sums in another order: a few units of 6e-8 of values of size 1 to 10.
+        np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
+@each_case
+@pytest.mark.parametrize("how", COMPILED)
+def test_compiled_training_step_updates_the_state_as_an_eager_one(rng, case, how):
+    inputs = case.inputs(rng)
+    layer = case.layer()
+    if not layer._call_has_training_arg:
+        pytest.skip("does not tell training from inference")
+    if case.kwargs.get("dropout") or case.kwargs.get("drop_path"):
+        pytest.skip("two calls drop other values")
+    layer(**inputs)
+    randomize(layer, rng)
+    before = layer.get_weights()
+    wants = [*flat_outputs(layer(**inputs, training=True)), *layer.get_weights()]
+    layer.set_weights(before)
+    got = [*flat_outputs(compiled(layer, how, training=True)(**inputs)), *layer.get_weights()]
+    for a, b in zip(got, wants, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)  # as above
 
 
 @each_case

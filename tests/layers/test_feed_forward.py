@@ -9,6 +9,7 @@ import pytest
 from keras_addnorm import export
 from keras_addnorm.layers import FeedForward
 from tests import reference
+from tests.backends import tensorflow_only
 from tests.common import keras_mask, randomize, to_numpy, weights_of
 
 # Dot products of 16 float32 numbers of size 1: a few units of 6e-8 in sums of up to 10.
@@ -73,6 +74,7 @@ def test_dropout_is_after_the_gate():
     assert set(np.unique(to_numpy(layer(x, training=True)))) == {0.0, 2.0}
 
 
+@tensorflow_only
 @pytest.mark.parametrize("kwargs", [{}, {"gated": True}, {"gated": True, "fused": True}])
 @pytest.mark.parametrize("length", [5, None])
 def test_export_is_one_partition(rng, kwargs, length, tmp_path):

@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 
 from keras_addnorm.layers import MultiHeadAttention
 from tests import reference
-from tests.common import keras_mask, randomize, to_numpy, weights_of
+from tests.backends import gradients
+from tests.common import keras_mask, randomize, to_numpy, weights_of, with_keras_mask
 
 # As in test_multi_head_attention.py.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -80,14 +81,13 @@ def test_value_left_out_means_the_query_whatever_the_masks(rng, layer, x, make):
 
 
 def test_all_ways_to_mask_keys_agree(layer, x):
-    masked_value = tf.convert_to_tensor(x)
-    masked_value._keras_mask = tf.constant(KEEP, "bool")
+    masked_value = with_keras_mask(x, KEEP)
     rows = np.repeat(KEEP[:, None, :], 5, axis=1)
     outputs = [
         layer(x, x, key_mask=KEEP),
         layer(x, x, key_mask=KEEP.astype("bool")),
         layer(x, x, key_mask=KEEP.astype("float32")),
-        layer(x, x, key_mask=tf.constant(KEEP)),
+        layer(x, x, key_mask=ops.convert_to_tensor(KEEP)),
         layer(x, x, value_mask=KEEP),
         layer(x, x, key_mask=KEEP, value_mask=KEEP),
         layer(x, x, attention_mask=rows),
@@ -102,8 +102,7 @@ def test_all_ways_to_mask_keys_agree(layer, x):
 
 
 def test_all_ways_to_mask_queries_agree(layer, x):
-    masked_query = tf.convert_to_tensor(x)
-    masked_query._keras_mask = tf.constant(KEEP, "bool")
+    masked_query = with_keras_mask(x, KEEP)
     columns = np.repeat(KEEP[:, :, None], 5, axis=2)
     outputs = [
         layer(x, x, query_mask=KEEP),
@@ -129,7 +128,7 @@ def test_nothing_to_attend_to_gives_exactly_the_bias(rng, x, dtype, training, dr
     output, scores = outputs if with_scores else (outputs, None)
     output = to_numpy(output)
     assert np.isfinite(output).all()
-    bias = to_numpy(keras.ops.cast(layer.output_dense.bias.value, layer.compute_dtype))
+    bias = to_numpy(ops.cast(layer.output_dense.bias.value, layer.compute_dtype))
     np.testing.assert_array_equal(output[1], np.tile(bias, (5, 1)))
     assert not np.allclose(output[0], bias)
     if with_scores:
@@ -142,14 +141,9 @@ def test_nothing_to_attend_to_gives_exactly_the_bias(rng, x, dtype, training, dr
 
 
 def test_gradients_are_finite_beside_rows_with_nothing_to_attend_to(layer, x):
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(layer(x, key_mask=EMPTY) ** 2)
-    for weight, gradient in zip(
-        layer.trainable_weights,
-        tape.gradient(loss, [w.value for w in layer.trainable_weights]),
-        strict=True,
-    ):
-        assert np.isfinite(to_numpy(gradient)).all(), weight.path
+    found = gradients(layer, lambda: ops.sum(ops.square(layer(x, key_mask=EMPTY))))
+    for weight, gradient in zip(layer.trainable_weights, found, strict=True):
+        assert np.isfinite(gradient).all(), weight.path
 
 
 @pytest.mark.parametrize("padding", [0.0, 1e3, -1e3])
@@ -173,7 +167,7 @@ def test_keras_mask_is_used_and_kept(rng):
     layer = MultiHeadAttention(2)
     output = layer(embedded)
     np.testing.assert_array_equal(keras_mask(output), ids != 0)
-    bare = tf.constant(to_numpy(embedded))
+    bare = ops.convert_to_tensor(to_numpy(embedded))
     explicit = layer(bare, bare, query_mask=ids != 0, value_mask=ids != 0)
     np.testing.assert_array_equal(to_numpy(output), to_numpy(explicit))
     assert keras_mask(explicit) is None
@@ -189,7 +183,7 @@ def test_keras_mask_in_a_functional_model():
     output = layer(embedding(inputs))
     assert keras_mask(output) is not None
     got = keras.Model(inputs, output).predict(ids, verbose=0)
-    bare = tf.constant(to_numpy(embedding(ids)))
+    bare = ops.convert_to_tensor(to_numpy(embedding(ids)))
     want = layer(bare, bare, query_mask=ids != 0, value_mask=ids != 0)
     np.testing.assert_allclose(got, to_numpy(want), **TOLERANCE)
 

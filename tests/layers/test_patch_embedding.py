@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_addnorm import export
 from keras_addnorm.layers import AddNorm, FeedForward, MultiHeadAttention, PatchEmbedding
 from tests import reference
+from tests.backends import tensorflow_only, traced
 from tests.common import randomize, to_numpy, weights_of
 
 # Dot products of 36 float32 numbers of size 1: a few units of 6e-8 in sums of up to 20.
@@ -83,7 +83,7 @@ def test_without_positions_any_image_size_is_taken(rng, classes):
     layer = PatchEmbedding((4, 3), 8, num_class_tokens=classes, position="none")
     layer.build((None, None, None, 3))
     randomize(layer, rng)
-    call = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 3))])
+    call = traced(layer, ((None, None, None, 3), "float32"))
     for shape in ((2, 8, 12, 3), (1, 4, 6, 3)):
         x = data(rng, shape)
         want = reference.patch_embedding(weights_of(layer), x, (4, 3))
@@ -112,6 +112,7 @@ def test_tokens_and_positions_start_differently():
     assert not any(np.array_equal(first, other) for other in others)
 
 
+@tensorflow_only
 @pytest.mark.parametrize("batch_size", [1, None])
 @pytest.mark.parametrize("position", ["learned", "none"])
 def test_export_is_one_partition(rng, batch_size, position, tmp_path):

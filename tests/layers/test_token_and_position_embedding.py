@@ -6,11 +6,11 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_addnorm import export
 from keras_addnorm.layers import FeedForward, MultiHeadAttention, TokenAndPositionEmbedding
 from tests import reference
+from tests.backends import tensorflow_only, traced
 from tests.common import keras_mask, randomize, to_numpy, weights_of
 
 # Three float32 numbers of size 1 are added, then normalized over 8 features.
@@ -149,6 +149,7 @@ def test_saved_model_is_bit_equal_logits_included(rng, width, quantized, tmp_pat
         np.testing.assert_array_equal(to_numpy(got), to_numpy(want))
 
 
+@tensorflow_only
 @pytest.mark.parametrize("length", [5, None])
 @pytest.mark.parametrize(
     "kwargs",
@@ -179,10 +180,7 @@ def test_norm_given_as_a_layer(rng):
 @pytest.mark.parametrize("length", [1, 5])
 def test_dynamic_length_is_the_static_one(rng, position, length):
     layer = built(rng, position=position, num_segments=2, embedding_norm=True)
-    call = tf.function(
-        lambda ids, segments: layer(ids, segments),
-        input_signature=[tf.TensorSpec((None, None), "int32")] * 2,
-    )
+    call = traced(layer, *[((None, None), "int32")] * 2)
     ids, segments = IDS[:, :length], SEGMENTS[:, :length]
     # The same sums; only the kernels chosen for the norm may differ.
     np.testing.assert_allclose(
