@@ -6,6 +6,7 @@ from keras import ops
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.masking import attached_mask
 from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
+from keras_addnorm.layers.precision import narrow, widen
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -16,7 +17,8 @@ class AddNorm(keras.layers.Layer):
         normed = norm(total)
 
     Post-norm encoders carry `normed` on to the next sublayer. Pre-norm encoders carry `total` and
-    feed `normed` to the next sublayer: pass `return_sum=True` to get both.
+    feed `normed` to the next sublayer: pass `return_sum=True` to get both. In half precision the
+    sum is taken and normalized in float32.
 
     Args:
         norm: `"layer_norm"` (default), `"rms_norm"`, `"batch_norm"`, `"power_norm"`,
@@ -90,6 +92,8 @@ class AddNorm(keras.layers.Layer):
         self.drop_path = checks.rate("AddNorm", "drop_path", drop_path)
         self.norm_layer = self._norm("norm", norm)
         self.branch_norm_layer = self._norm("branch_norm", branch_norm)
+        if isinstance(norm, str):  # It takes the float32 sum as it is; a given layer may not.
+            self.norm_layer.autocast = False
         self.dropout_layer = keras.layers.Dropout(
             self.dropout, dtype=self.dtype_policy, name="dropout"
         )
@@ -145,13 +149,15 @@ class AddNorm(keras.layers.Layer):
         y = apply_norm("AddNorm", self.branch_norm_layer, y, mask)
         y = self.dropout_layer(y, training=training)
         y = self.drop_path_layer(y, training=training)
+        x, y = widen(x), widen(y)
         if self.branch_scale is not None:
             y = ops.multiply(y, ops.cast(self.scale, y.dtype))
         if self.residual_scale != 1.0:
             x = ops.multiply(x, self.residual_scale)
         total = ops.add(x, y)
         normed = apply_norm("AddNorm", self.norm_layer, total, mask)
-        return (normed, total) if self.return_sum else normed
+        normed = narrow(normed, self.compute_dtype)
+        return (normed, narrow(total, self.compute_dtype)) if self.return_sum else normed
 
     def compute_mask(self, x, mask=None):
         return (mask, mask) if self.return_sum else mask

@@ -15,6 +15,8 @@ from keras_addnorm.layers.masking import (
     multiply_masks,
 )
 from keras_addnorm.layers.norms import make_norm, norm_config
+from keras_addnorm.layers.precision import narrow, saturate
+from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.shapes import flatten, reshape
 
@@ -231,15 +233,16 @@ class MultiHeadAttention(keras.layers.Layer):
         if self.use_gate:
             gate = ops.sigmoid(self.gate_dense(flatten(query)))
             context = ops.multiply(context, gate)
-        output = self.output_dense(context)
+        output = narrow(self.output_dense(context), self.compute_dtype)
         output = reshape(output, (*query.shape[:2], output.shape[-1]), like=query)
         return (output, scores) if return_attention_scores else output
 
     def _scores(self, query, key, keep, position_bias):
         q = self._prepare(self.query_dense(flatten(query)), query, self.num_heads, "query")
         k = self._prepare(self.key_dense(flatten(key)), key, self.num_key_value_heads, "key")
-        q = ops.cast(ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3)), "float32")
-        k = ops.cast(ops.transpose(k, (0, 2, 3, 1)), "float32")  # [B, kv heads, key_dim, S]
+        q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
+        q = ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3))
+        k = ops.transpose(k, (0, 2, 3, 1))  # [B, kv heads, key_dim, S]
         q = self._regroup(q, query, self.num_key_value_heads)
         scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
         if position_bias is not None:
@@ -260,7 +263,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _split_heads(self, rows, like, heads):
         shape = (*like.shape[:2], heads, rows.shape[-1] // heads)
-        return reshape(rows, shape, like)  # [B, length, heads, size]
+        return reshape(saturate(rows), shape, like)  # [B, length, heads, size]
 
     def _regroup(self, x, query, heads):
         """Rank 4 with so many heads: queries that share a key head are more rows of that head,
@@ -288,7 +291,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def get_config(self):
         return {
-            **super().get_config(),
+            **layer_config(self, super().get_config()),
             "num_heads": self.num_heads,
             "key_dim": self.key_dim,
             "value_dim": self.value_dim,

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.precision import narrow, widen
 from keras_addnorm.layers.shapes import reshape
 
 
@@ -114,7 +115,7 @@ class PatchEmbedding(keras.layers.Layer):
             return None
         initializer = copy_initializer(self.embeddings_initializer)
         shape = (number, self.embedding_dim)
-        return self.add_weight(name=name, shape=shape, initializer=initializer)
+        return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
     def _num_patches(self, shape):
         """Patches of an image, or None where its size is not known."""
@@ -145,14 +146,14 @@ class PatchEmbedding(keras.layers.Layer):
                 f"PatchEmbedding has learned positions for images of size {self._image_size}. "
                 f"Received: images of shape {tuple(images.shape)}. Resize them first."
             )
-        x = self.projection(images)  # [batch, rows, columns, embedding_dim]
+        x = widen(self.projection(images))  # [batch, rows, columns, embedding_dim]
         x = reshape(x, (images.shape[0], patches, self.embedding_dim), like=images)
         if self._prefix or self.position == "learned":
             table = self._table(ops.shape(x)[1], x.dtype)
             # Padding and a sum need no copy of the tokens for each image, as concatenation would:
             # a converted graph with an unknown batch stays free of shape arithmetic.
             x = ops.add(ops.pad(x, ((0, 0), (self._prefix, 0), (0, 0))), table)
-        return self.dropout_layer(x, training=training)
+        return self.dropout_layer(narrow(x, self.compute_dtype), training=training)
 
     def _table(self, patches, dtype):
         """What is added to the padded patches, shape `(1, prefix + patches, embedding_dim)`."""

@@ -11,6 +11,7 @@ from keras_addnorm.layers.position_encoding import (
     check_offset,
     make_position_encoding,
 )
+from keras_addnorm.layers.precision import narrow, widen
 from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.shapes import flatten, reshape
 
@@ -124,6 +125,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             self.norm_layer = make_norm(
                 owner, norm, self.epsilon, "embedding_norm", name="norm", **dtype
             )
+            if isinstance(norm, str):  # It takes the float32 sum as it is; a given layer may not.
+                self.norm_layer.autocast = False
         self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", **dtype)
         if self.token_embedding_dim is not None:
             initializer = copy_initializer(self.embeddings_initializer)
@@ -158,23 +161,24 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 f"Received: num_segments={self.num_segments}, "
                 f"segment_ids={'none' if segment_ids is None else 'given'}."
             )
-        x = self.token_embedding(token_ids)
+        x = widen(self.token_embedding(token_ids))
         if self.embedding_scale is not None:
             sqrt = self.embedding_scale == "sqrt"
             x = ops.multiply(x, self.embedding_dim**0.5 if sqrt else self.embedding_scale)
         if self.position_encoding is not None:
             # The length comes from the ids: read from `x`, it would split a converted graph.
             length = ops.shape(token_ids)[1]
-            x = ops.add(x, self.position_encoding.encoding(length, self.compute_dtype))
+            x = ops.add(x, self.position_encoding.encoding(length, x.dtype))
         if segment_ids is not None:
-            x = ops.add(x, self.segment_embedding(segment_ids))
+            x = ops.add(x, widen(self.segment_embedding(segment_ids)))
         if self.norm_layer is not None:
             mask = self.compute_mask(token_ids) if mask is None else mask
             x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask)
-        x = self.dropout_layer(x, training=training)
+        x = self.dropout_layer(narrow(x, self.compute_dtype), training=training)
         if self.projection is None:
             return x
         rows = self.projection(flatten(x))  # [batch * length, embedding_dim]
+        rows = narrow(rows, self.compute_dtype)
         return reshape(rows, (*token_ids.shape, self.embedding_dim), like=token_ids)
 
     def compute_mask(self, token_ids, mask=None):

@@ -14,6 +14,7 @@ from keras_addnorm.layers import (
 from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.feed_forward import get_activation
 from keras_addnorm.layers.norms import NORMS, apply_norm, make_norm, uses_mask
+from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.models.residual import RESIDUALS
 
 # An encoder deeper than this is a mistake or an attack, and would hang the functional API.
@@ -230,8 +231,12 @@ class TransformerEncoder(Backbone):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def get_config(self):
+        # Not from KerasHub's `get_config`, which forgets the dtype policy of the layers that
+        # `quantize` leaves alone and takes the names of the others' policies away.
+        dtype = keras.dtype_policies.serialize(self.dtype_policy)
+        config = {"name": self.name, "trainable": self.trainable, "dtype": dtype}
         return {
-            **super().get_config(),
+            **layer_config(self, config),
             "vocabulary_size": self.vocabulary_size,
             "num_layers": self.num_layers,
             "num_heads": self.num_heads,
