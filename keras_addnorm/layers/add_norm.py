@@ -79,7 +79,7 @@ class AddNorm(keras.layers.Layer):
     ):
         super().__init__(**checks.known_arguments(AddNorm, kwargs))
         self.supports_masking = True
-        self.norm = norm
+        self.norm = norm_config(norm)
         self.epsilon = checks.epsilon("AddNorm", epsilon)
         self.residual_scale = checks.finite("AddNorm", "residual_scale", residual_scale)
         self.branch_scale = branch_scale
@@ -88,7 +88,7 @@ class AddNorm(keras.layers.Layer):
         self.dropout = checks.rate("AddNorm", "dropout", dropout)
         self.return_sum = bool(return_sum)
         self.branch_scale_axis = _scale_axis(branch_scale_axis, branch_scale)
-        self.branch_norm = branch_norm
+        self.branch_norm = norm_config(branch_norm)
         self.drop_path = checks.rate("AddNorm", "drop_path", drop_path)
         self.norm_layer = self._norm("norm", norm)
         self.branch_norm_layer = self._norm("branch_norm", branch_norm)
@@ -124,6 +124,7 @@ class AddNorm(keras.layers.Layer):
                 name="branch_scale",
                 shape=() if self.branch_scale_axis is None else (x_shape[-1],),
                 initializer=keras.initializers.Constant(self.branch_scale),
+                autocast=False,
             )
         self.drop_path_layer = keras.layers.Dropout(
             self.drop_path,
@@ -169,14 +170,14 @@ class AddNorm(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "norm": norm_config(self.norm),
+            "norm": self.norm,
             "epsilon": self.epsilon,
             "residual_scale": self.residual_scale,
             "branch_scale": self.branch_scale,
             "dropout": self.dropout,
             "return_sum": self.return_sum,
             "branch_scale_axis": self.branch_scale_axis,
-            "branch_norm": norm_config(self.branch_norm),
+            "branch_norm": self.branch_norm,
             "drop_path": self.drop_path,
         }
 

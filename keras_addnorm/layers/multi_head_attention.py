@@ -130,7 +130,7 @@ class MultiHeadAttention(keras.layers.Layer):
         )
         self.sliding_window = checks.optional_positive_int(owner, "sliding_window", sliding_window)
         self.rotary = rotary
-        self.qk_norm = qk_norm
+        self.qk_norm = norm_config(qk_norm)
         self.use_gate = bool(use_gate)
         self.guard_padding = bool(guard_padding)
         self.dropout_layer = keras.layers.Dropout(
@@ -303,7 +303,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "num_key_value_heads": self.num_key_value_heads,
             "sliding_window": self.sliding_window,
             "rotary": self.rotary,
-            "qk_norm": norm_config(self.qk_norm),
+            "qk_norm": self.qk_norm,
             "use_gate": self.use_gate,
             "guard_padding": self.guard_padding,
         }

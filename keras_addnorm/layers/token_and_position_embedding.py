@@ -94,7 +94,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.embedding_dim = checks.positive_int(owner, "embedding_dim", embedding_dim)
         self.position = checks.choice(owner, "position", position, (*POSITIONS, "none"))
         self.num_segments = checks.non_negative_int(owner, "num_segments", num_segments)
-        self.embedding_norm = embedding_norm
+        self.embedding_norm = norm_config(embedding_norm)
         self.epsilon = checks.epsilon(owner, epsilon)
         self.mask_zero = bool(mask_zero)
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
@@ -195,7 +195,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "embedding_dim": self.embedding_dim,
             "position": self.position,
             "num_segments": self.num_segments,
-            "embedding_norm": norm_config(self.embedding_norm),
+            "embedding_norm": self.embedding_norm,
             "epsilon": self.epsilon,
             "mask_zero": self.mask_zero,
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),
