@@ -12,7 +12,7 @@ from keras_addnorm.layers.position_encoding import (
     make_position_encoding,
 )
 from keras_addnorm.layers.precision import narrow, widen
-from keras_addnorm.layers.quantization import layer_config
+from keras_addnorm.layers.quantization import int4_config, layer_config
 from keras_addnorm.layers.shapes import flatten, reshape
 
 
@@ -146,6 +146,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
 
     def build(self, token_ids_shape, segment_ids_shape=None):
         shape = (*token_ids_shape, self._width)
+        config = int4_config(self.dtype_policy, f"{self.path}/token_embedding")
+        if config is not None:
+            self.token_embedding.quantization_config = config
         self.token_embedding.build(token_ids_shape)
         if self.segment_embedding is not None:
             self.segment_embedding.build(token_ids_shape)

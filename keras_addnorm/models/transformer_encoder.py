@@ -230,6 +230,12 @@ class TransformerEncoder(Backbone):
         self.pooler = pooler
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
+    def enable_lora(self, rank, target_layer_names=None):
+        super().enable_lora(rank, target_layer_names)
+        for layer in self._flatten_layers():  # Trained biases would not be among the saved weights.
+            if getattr(layer, "lora_enabled", False) and layer.bias is not None:
+                layer.bias.trainable = False
+
     def get_config(self):
         # Not from KerasHub's `get_config`, which forgets the dtype policy of the layers that
         # `quantize` leaves alone and takes the names of the others' policies away.
