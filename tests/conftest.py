@@ -15,3 +15,30 @@ def rng():
     """A numpy generator with the same seed in every test; Keras's own seed is set too."""
     keras.utils.set_random_seed(1)
     return np.random.default_rng(1)
+
+
+ERRORS = pytest.StashKey()
+
+
+@pytest.fixture
+def record_error(request):
+    """Keeps the worst error of a test, and the configuration that gave it, for the summary."""
+    worst = request.config.stash.setdefault(ERRORS, {})
+
+    def record(name, configuration, error):
+        count, most, where = worst.get(name, (0, -1.0, None))
+        if error > most:
+            most, where = error, configuration
+        worst[name] = (count + 1, most, where)
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    worst = config.stash.get(ERRORS, {})
+    if not worst:
+        return
+    total = sum(count for count, *_ in worst.values())
+    terminalreporter.section(f"worst absolute errors of {total} configurations against float64")
+    for name, (count, most, where) in sorted(worst.items(), key=lambda item: -item[1][1]):
+        terminalreporter.write_line(f"{most:.2e} of {count:3d} {name}: {where}")

@@ -4,8 +4,10 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
+from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.masking import attached_mask
 from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
+from keras_addnorm.layers.precision import narrow, widen
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -16,7 +18,8 @@ class AddNorm(keras.layers.Layer):
         normed = norm(total)
 
     Post-norm encoders carry `normed` on to the next sublayer. Pre-norm encoders carry `total` and
-    feed `normed` to the next sublayer: pass `return_sum=True` to get both.
+    feed `normed` to the next sublayer: pass `return_sum=True` to get both. In half precision the
+    sum is taken and normalized in float32.
 
     Args:
         norm: `"layer_norm"` (default), `"rms_norm"`, `"batch_norm"`, `"power_norm"`,
@@ -77,7 +80,7 @@ class AddNorm(keras.layers.Layer):
     ):
         super().__init__(**checks.known_arguments(AddNorm, kwargs))
         self.supports_masking = True
-        self.norm = norm
+        self.norm = norm_config(norm)
         self.epsilon = checks.epsilon("AddNorm", epsilon)
         self.residual_scale = checks.finite("AddNorm", "residual_scale", residual_scale)
         self.branch_scale = branch_scale
@@ -86,13 +89,13 @@ class AddNorm(keras.layers.Layer):
         self.dropout = checks.rate("AddNorm", "dropout", dropout)
         self.return_sum = bool(return_sum)
         self.branch_scale_axis = _scale_axis(branch_scale_axis, branch_scale)
-        self.branch_norm = branch_norm
+        self.branch_norm = norm_config(branch_norm)
         self.drop_path = checks.rate("AddNorm", "drop_path", drop_path)
         self.norm_layer = self._norm("norm", norm)
         self.branch_norm_layer = self._norm("branch_norm", branch_norm)
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
+        if isinstance(norm, str):  # It takes the float32 sum as it is; a given layer may not.
+            self.norm_layer.autocast = False
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
 
     def _norm(self, name, norm):
         return make_norm("AddNorm", norm, self.epsilon, name, dtype=self.dtype_policy, name=name)
@@ -120,8 +123,9 @@ class AddNorm(keras.layers.Layer):
                 name="branch_scale",
                 shape=() if self.branch_scale_axis is None else (x_shape[-1],),
                 initializer=keras.initializers.Constant(self.branch_scale),
+                autocast=False,
             )
-        self.drop_path_layer = keras.layers.Dropout(
+        self.drop_path_layer = Dropout(
             self.drop_path,
             noise_shape=(None, *(1 for _ in x_shape[1:])),  # one decision a sample
             dtype=self.dtype_policy,
@@ -145,13 +149,15 @@ class AddNorm(keras.layers.Layer):
         y = apply_norm("AddNorm", self.branch_norm_layer, y, mask, training)
         y = self.dropout_layer(y, training=training)
         y = self.drop_path_layer(y, training=training)
+        x, y = widen(x), widen(y)
         if self.branch_scale is not None:
             y = ops.multiply(y, ops.cast(self.scale, y.dtype))
         if self.residual_scale != 1.0:
             x = ops.multiply(x, self.residual_scale)
         total = ops.add(x, y)
         normed = apply_norm("AddNorm", self.norm_layer, total, mask, training)
-        return (normed, total) if self.return_sum else normed
+        normed = narrow(normed, self.compute_dtype)
+        return (normed, narrow(total, self.compute_dtype)) if self.return_sum else normed
 
     def compute_mask(self, x, mask=None):
         return (mask, mask) if self.return_sum else mask
@@ -163,14 +169,14 @@ class AddNorm(keras.layers.Layer):
     def get_config(self):
         return {
             **super().get_config(),
-            "norm": norm_config(self.norm),
+            "norm": self.norm,
             "epsilon": self.epsilon,
             "residual_scale": self.residual_scale,
             "branch_scale": self.branch_scale,
             "dropout": self.dropout,
             "return_sum": self.return_sum,
             "branch_scale_axis": self.branch_scale_axis,
-            "branch_norm": norm_config(self.branch_norm),
+            "branch_norm": self.branch_norm,
             "drop_path": self.drop_path,
         }
 

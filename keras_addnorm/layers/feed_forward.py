@@ -6,6 +6,8 @@ from keras import ops
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.activations import activation_config, get_activation
 from keras_addnorm.layers.dense import make_dense
+from keras_addnorm.layers.dropout import Dropout
+from keras_addnorm.layers.precision import narrow, saturate
 from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.shapes import flatten, reshape
 
@@ -88,9 +90,7 @@ class FeedForward(keras.layers.Layer):
         self.gate_dense = None
         if self.gated and not self.fused:
             self.gate_dense = make_dense(self, "gate", self.intermediate_dim)
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, x_shape):
         self.intermediate_dense.build(x_shape)
@@ -102,14 +102,15 @@ class FeedForward(keras.layers.Layer):
 
     def call(self, x, training=None):
         y = self._intermediate(flatten(x))  # [rows, intermediate_dim]
-        y = self.output_dense(self.dropout_layer(y, training=training))
+        y = self.dropout_layer(saturate(y), training=training)
+        y = narrow(self.output_dense(saturate(y)), self.compute_dtype)
         return reshape(y, (*x.shape[:-1], y.shape[-1]), like=x)
 
     def _intermediate(self, rows):
-        y = self.intermediate_dense(rows)
+        y = saturate(self.intermediate_dense(rows))
         if not self.gated:
             return self.activation(y)
-        gate, y = ops.split(y, 2, axis=-1) if self.fused else (self.gate_dense(rows), y)
+        gate, y = ops.split(y, 2, axis=-1) if self.fused else (saturate(self.gate_dense(rows)), y)
         return ops.multiply(self.activation(gate), y)
 
     def compute_output_shape(self, x_shape):

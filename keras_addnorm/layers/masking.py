@@ -1,4 +1,4 @@
-"""The one masking rule of attention: masks multiply, and a masked score is pushed to -1e9.
+"""The one masking rule of attention: masks multiply, and a masked score is pushed to -1e30.
 
 A mask is 1 (or True) where a position may be attended to and 0 (or False) where not. All masks
 of a call combine into one float32 tensor `keep` of rank 4 that broadcasts to
@@ -14,9 +14,9 @@ from keras.src.backend import get_keras_mask
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.shapes import reshape
 
-# Large enough that exp underflows to exactly 0 beside any finite float32 score of a real model,
-# small enough that adding a score to it stays finite.
-MASKED = 1e9
+# Large enough that exp underflows to exactly 0 beside any score: those of float16 queries and keys
+# reach 1e11, inputs of 1e4 make some of 1e9. Small enough that adding a score to it stays finite.
+MASKED = 1e30
 
 
 def attached_mask(x):

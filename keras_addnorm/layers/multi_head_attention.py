@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks, keras_attention
 from keras_addnorm.layers.dense import make_dense
+from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.masking import (
     any_kept,
     attached_mask,
@@ -15,6 +16,8 @@ from keras_addnorm.layers.masking import (
     multiply_masks,
 )
 from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
+from keras_addnorm.layers.precision import narrow, saturate
+from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.shapes import flatten, reshape
 
@@ -131,13 +134,11 @@ class MultiHeadAttention(keras.layers.Layer):
         )
         self.sliding_window = checks.optional_positive_int(owner, "sliding_window", sliding_window)
         self.rotary = rotary
-        self.qk_norm = qk_norm
+        self.qk_norm = norm_config(qk_norm)
         self.use_gate = bool(use_gate)
         self.guard_padding = bool(guard_padding)
         self.value_output_initializer = keras.initializers.get(value_output_initializer)
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, query_shape, value_shape=None, key_shape=None):
         value_shape = value_shape or query_shape
@@ -237,7 +238,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if self.use_gate:
             gate = ops.sigmoid(self.gate_dense(flatten(query)))
             context = ops.multiply(context, gate)
-        output = self.output_dense(context)
+        output = narrow(self.output_dense(context), self.compute_dtype)
         output = reshape(output, (*query.shape[:2], output.shape[-1]), like=query)
         return (output, scores) if return_attention_scores else output
 
@@ -245,8 +246,9 @@ class MultiHeadAttention(keras.layers.Layer):
         q, k = self.query_dense(flatten(query)), self.key_dense(flatten(key))
         q = self._prepare(q, query, self.num_heads, "query", training)
         k = self._prepare(k, key, self.num_key_value_heads, "key", training)
-        q = ops.cast(ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3)), "float32")
-        k = ops.cast(ops.transpose(k, (0, 2, 3, 1)), "float32")  # [B, kv heads, key_dim, S]
+        q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
+        q = ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3))
+        k = ops.transpose(k, (0, 2, 3, 1))  # [B, kv heads, key_dim, S]
         q = self._regroup(q, query, self.num_key_value_heads)
         scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
         if position_bias is not None:
@@ -268,7 +270,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def _split_heads(self, rows, like, heads):
         shape = (*like.shape[:2], heads, rows.shape[-1] // heads)
-        return reshape(rows, shape, like)  # [B, length, heads, size]
+        return reshape(saturate(rows), shape, like)  # [B, length, heads, size]
 
     def _regroup(self, x, query, heads):
         """Rank 4 with so many heads: queries that share a key head are more rows of that head,
@@ -296,7 +298,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def get_config(self):
         return {
-            **super().get_config(),
+            **layer_config(self, super().get_config()),
             "num_heads": self.num_heads,
             "key_dim": self.key_dim,
             "value_dim": self.value_dim,
@@ -308,7 +310,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "num_key_value_heads": self.num_key_value_heads,
             "sliding_window": self.sliding_window,
             "rotary": self.rotary,
-            "qk_norm": norm_config(self.qk_norm),
+            "qk_norm": self.qk_norm,
             "use_gate": self.use_gate,
             "guard_padding": self.guard_padding,
             "value_output_initializer": keras.initializers.serialize(self.value_output_initializer),

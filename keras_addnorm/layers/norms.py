@@ -34,18 +34,31 @@ def _layer_norm(epsilon, **kwargs):
 
 
 def _rms_norm(epsilon, **kwargs):
-    return keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
+    layer = keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
+    layer.supports_masking = True  # as Keras's other norms; it warns that it drops the mask
+    return layer
 
 
 def _batch_norm(epsilon, dtype=None, **kwargs):
     # Keras keeps running averages in the policy's variable dtype: in float16, the variance of
     # values above 256 would overflow, and a step of 1% is lost to rounding in either half type.
     policy = keras.dtype_policies.get(dtype)
-    if policy.variable_dtype in ("float16", "bfloat16"):
-        policy = f"mixed_{policy.compute_dtype}"
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        policies = {path: _with_float32_weights(entry) for path, entry in policy.items()}
+        policy = keras.dtype_policies.DTypePolicyMap(
+            _with_float32_weights(policy.default_policy), policies
+        )
+    else:
+        policy = _with_float32_weights(policy)
     return keras.layers.BatchNormalization(
         momentum=MOMENTUM, epsilon=epsilon, dtype=policy, **kwargs
     )
+
+
+def _with_float32_weights(policy):
+    if policy.variable_dtype in ("float16", "bfloat16"):
+        return keras.dtype_policies.get(f"mixed_{policy.compute_dtype}")
+    return policy
 
 
 def _power_norm(epsilon, **kwargs):

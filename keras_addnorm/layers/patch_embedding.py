@@ -5,6 +5,8 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.dropout import Dropout
+from keras_addnorm.layers.precision import narrow, widen
 from keras_addnorm.layers.shapes import reshape
 
 
@@ -93,9 +95,7 @@ class PatchEmbedding(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="projection",
         )
-        self.dropout_layer = keras.layers.Dropout(
-            self.dropout, dtype=self.dtype_policy, name="dropout"
-        )
+        self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, images_shape):
         patches = self._num_patches(images_shape)
@@ -114,7 +114,7 @@ class PatchEmbedding(keras.layers.Layer):
             return None
         initializer = copy_initializer(self.embeddings_initializer)
         shape = (number, self.embedding_dim)
-        return self.add_weight(name=name, shape=shape, initializer=initializer)
+        return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
     def _num_patches(self, shape):
         """Patches of an image, or None where its size is not known."""
@@ -145,14 +145,14 @@ class PatchEmbedding(keras.layers.Layer):
                 f"PatchEmbedding has learned positions for images of size {self._image_size}. "
                 f"Received: images of shape {tuple(images.shape)}. Resize them first."
             )
-        x = self.projection(images)  # [batch, rows, columns, embedding_dim]
+        x = widen(self.projection(images))  # [batch, rows, columns, embedding_dim]
         x = reshape(x, (images.shape[0], patches, self.embedding_dim), like=images)
         if self._prefix or self.position == "learned":
             table = self._table(ops.shape(x)[1], x.dtype)
             # Padding and a sum need no copy of the tokens for each image, as concatenation would:
             # a converted graph with an unknown batch stays free of shape arithmetic.
             x = ops.add(ops.pad(x, ((0, 0), (self._prefix, 0), (0, 0))), table)
-        return self.dropout_layer(x, training=training)
+        return self.dropout_layer(narrow(x, self.compute_dtype), training=training)
 
     def _table(self, patches, dtype):
         """What is added to the padded patches, shape `(1, prefix + patches, embedding_dim)`."""

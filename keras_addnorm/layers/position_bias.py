@@ -154,6 +154,7 @@ class RelativePositionBias(keras.layers.Layer):
             name="relative_attention_bias",
             shape=(self.num_buckets, self.num_heads),
             initializer=self.embeddings_initializer,
+            autocast=False,
         )
         self.built = True
 

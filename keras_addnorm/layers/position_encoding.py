@@ -161,6 +161,7 @@ class LearnedPositionEncoding(keras.layers.Layer):
             name="position_embeddings",
             shape=(self.max_sequence_length + self.position_offset, x_shape[-1]),
             initializer=self.embeddings_initializer,
+            autocast=False,
         )
         self.built = True
 

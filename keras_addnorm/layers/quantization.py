@@ -19,3 +19,16 @@ def layer_config(layer, config):
         return config
     policies = keras.dtype_policies.DTypePolicyMap(policy, quantized)
     return {**config, "dtype": keras.dtype_policies.serialize(policies)}
+
+
+def int4_config(policy, path):
+    """The config of a sublayer whose dtype policy is int4 from the start, because it was saved so.
+
+    Without it Keras's tied table rounds the input of the logits too, and `quantize("int4")` does
+    not. Returns None for other policies.
+    """
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        policy = policy[path]
+    if policy.quantization_mode != "int4":
+        return None
+    return keras.quantizers.Int4QuantizationConfig(block_size=policy.block_size)

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.position_encoding import check_length, table_tensor
+from keras_addnorm.layers.precision import narrow, widen
 
 
 def rotation_angles(length, features, max_wavelength, scaling_factor):
@@ -22,7 +23,8 @@ class RotaryEmbedding(keras.layers.Layer):
         (a, b) -> (a cos - b sin, a sin + b cos)
 
     The pair i is the features i and i + rotary_dim / 2, as in GPT-NeoX and ModernBERT, or 2i and
-    2i + 1 with `interleaved=True`, as in the paper. Sines are computed once in float64.
+    2i + 1 with `interleaved=True`, as in the paper. Sines are computed once in float64; half
+    precision is rotated in float32.
 
     Args:
         max_wavelength: float above 0, the base.
@@ -86,11 +88,12 @@ class RotaryEmbedding(keras.layers.Layer):
     def call(self, x):
         length = ops.shape(x)[1]
         check_length("RotaryEmbedding", length, self.max_sequence_length)
-        rotated = x[..., : self._size] if self._size < x.shape[-1] else x
+        rotated = widen(x[..., : self._size] if self._size < x.shape[-1] else x)
         rotated = ops.add(
-            ops.multiply(rotated, self._rows(self._cos, length, x.dtype)),
-            ops.multiply(self._turn(rotated), self._rows(self._sin, length, x.dtype)),
+            ops.multiply(rotated, self._rows(self._cos, length, rotated.dtype)),
+            ops.multiply(self._turn(rotated), self._rows(self._sin, length, rotated.dtype)),
         )
+        rotated = narrow(rotated, self.compute_dtype)
         if self._size == x.shape[-1]:
             return rotated
         return ops.concatenate([rotated, x[..., self._size :]], axis=-1)

@@ -5,13 +5,15 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
 from keras_addnorm.layers.position_encoding import (
     POSITIONS,
     check_offset,
     make_position_encoding,
 )
-from keras_addnorm.layers.quantization import layer_config
+from keras_addnorm.layers.precision import narrow, widen
+from keras_addnorm.layers.quantization import int4_config, layer_config
 from keras_addnorm.layers.shapes import flatten, reshape
 
 
@@ -93,7 +95,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.embedding_dim = checks.positive_int(owner, "embedding_dim", embedding_dim)
         self.position = checks.choice(owner, "position", position, (*POSITIONS, "none"))
         self.num_segments = checks.non_negative_int(owner, "num_segments", num_segments)
-        self.embedding_norm = embedding_norm
+        self.embedding_norm = norm_config(embedding_norm)
         self.epsilon = checks.epsilon(owner, epsilon)
         self.mask_zero = bool(mask_zero)
         self.embeddings_initializer = keras.initializers.get(embeddings_initializer)
@@ -124,7 +126,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             self.norm_layer = make_norm(
                 owner, norm, self.epsilon, "embedding_norm", name="norm", **dtype
             )
-        self.dropout_layer = keras.layers.Dropout(self.dropout, name="dropout", **dtype)
+            if isinstance(norm, str):  # It takes the float32 sum as it is; a given layer may not.
+                self.norm_layer.autocast = False
+        self.dropout_layer = Dropout(self.dropout, name="dropout", **dtype)
         if self.token_embedding_dim is not None:
             initializer = copy_initializer(self.embeddings_initializer)
             self.projection = keras.layers.Dense(
@@ -143,6 +147,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
 
     def build(self, token_ids_shape, segment_ids_shape=None):
         shape = (*token_ids_shape, self._width)
+        config = int4_config(self.dtype_policy, f"{self.path}/token_embedding")
+        if config is not None:
+            self.token_embedding.quantization_config = config
         self.token_embedding.build(token_ids_shape)
         if self.segment_embedding is not None:
             self.segment_embedding.build(token_ids_shape)
@@ -160,24 +167,25 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             )
         owner, size = "TokenAndPositionEmbedding", self.vocabulary_size
         checks.ids_below(owner, "token_ids", token_ids, size, "vocabulary_size")
-        x = self.token_embedding(token_ids)
+        x = widen(self.token_embedding(token_ids))
         if self.embedding_scale is not None:
             sqrt = self.embedding_scale == "sqrt"
             x = ops.multiply(x, self.embedding_dim**0.5 if sqrt else self.embedding_scale)
         if self.position_encoding is not None:
             # The length comes from the ids: read from `x`, it would split a converted graph.
             length = ops.shape(token_ids)[1]
-            x = ops.add(x, self.position_encoding.encoding(length, self.compute_dtype))
+            x = ops.add(x, self.position_encoding.encoding(length, x.dtype))
         if segment_ids is not None:
             checks.ids_below(owner, "segment_ids", segment_ids, self.num_segments, "num_segments")
-            x = ops.add(x, self.segment_embedding(segment_ids))
+            x = ops.add(x, widen(self.segment_embedding(segment_ids)))
         if self.norm_layer is not None:
             mask = self.compute_mask(token_ids) if mask is None else mask
             x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask, training)
-        x = self.dropout_layer(x, training=training)
+        x = self.dropout_layer(narrow(x, self.compute_dtype), training=training)
         if self.projection is None:
             return x
         rows = self.projection(flatten(x))  # [batch * length, embedding_dim]
+        rows = narrow(rows, self.compute_dtype)
         return reshape(rows, (*token_ids.shape, self.embedding_dim), like=token_ids)
 
     def compute_mask(self, token_ids, mask=None):
@@ -194,7 +202,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "embedding_dim": self.embedding_dim,
             "position": self.position,
             "num_segments": self.num_segments,
-            "embedding_norm": norm_config(self.embedding_norm),
+            "embedding_norm": self.embedding_norm,
             "epsilon": self.epsilon,
             "mask_zero": self.mask_zero,
             "embeddings_initializer": keras.initializers.serialize(self.embeddings_initializer),

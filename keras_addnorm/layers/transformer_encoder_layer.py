@@ -8,6 +8,7 @@ from keras_addnorm.layers.add_norm import AddNorm
 from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
 from keras_addnorm.layers.norms import norm_config
+from keras_addnorm.layers.precision import narrow
 from keras_addnorm.layers.quantization import layer_config
 
 
@@ -69,7 +70,7 @@ class TransformerEncoderLayer(keras.layers.Layer):
         self.num_heads = checks.positive_int(owner, "num_heads", num_heads)
         self.dropout = checks.rate(owner, "dropout", dropout)
         self.activation = get_activation(owner, activation)
-        self.norm = norm
+        self.norm = norm_config(norm)
         self.epsilon = checks.epsilon(owner, epsilon)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -113,7 +114,8 @@ class TransformerEncoderLayer(keras.layers.Layer):
         mask = padding_mask if self.attention_add_norm.uses_mask else None
         x = self.attention_add_norm(x, y, mask=mask, training=training)
         y = self.feed_forward(x, training=training)
-        return self.feed_forward_add_norm(x, y, mask=mask, training=training)
+        x = self.feed_forward_add_norm(x, y, mask=mask, training=training)
+        return narrow(x, self.compute_dtype)
 
     def compute_output_shape(self, x_shape):
         return x_shape
@@ -125,7 +127,7 @@ class TransformerEncoderLayer(keras.layers.Layer):
             "num_heads": self.num_heads,
             "dropout": self.dropout,
             "activation": activation_config(self.activation),
-            "norm": norm_config(self.norm),
+            "norm": self.norm,
             "epsilon": self.epsilon,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "bias_initializer": keras.initializers.serialize(self.bias_initializer),

@@ -1,10 +1,10 @@
 """The same encoder for images: patches in place of tokens."""
 
 import keras
-from keras_hub.models import Backbone
 
 from keras_addnorm.layers import PatchEmbedding, checks
 from keras_addnorm.models.blocks import MAX_SIZE, Blocks
+from keras_addnorm.models.encoder import Encoder
 
 # What the encoder itself tells its embeddings; all their other arguments can be options.
 _EMBEDDINGS = (
@@ -16,7 +16,7 @@ _TOKENS_ONLY = ("max_sequence_length", "position_options")
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
-class ImageEncoder(Backbone):
+class ImageEncoder(Encoder):
     """A transformer encoder of images: patch embeddings, then the blocks of `TransformerEncoder`.
 
     A functional model, and a KerasHub `Backbone`. The defaults are ViT-Base: 12 layers, pre-norm,
@@ -126,23 +126,17 @@ class ImageEncoder(Backbone):
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
         # === Config ===
-        self._blocks = blocks
+        names = [name for name in blocks.config() if name not in _TOKENS_ONLY]
+        self._set_blocks(blocks, names)
         self.image_shape = image_shape
         self.patch_size = embeddings.patch_size
-        for name in self._block_config():
-            setattr(self, name, getattr(blocks, name))
         self.embedding_options = embedding_options
-
-    def _block_config(self):
-        config = self._blocks.config()
-        return {name: value for name, value in config.items() if name not in _TOKENS_ONLY}
 
     def get_config(self):
         return {
             **super().get_config(),
             "image_shape": list(self.image_shape),
             "patch_size": self.patch_size,
-            **self._block_config(),
             "embedding_options": self.embedding_options,
         }
 

@@ -1,12 +1,12 @@
 """The transformer encoder, assembled from this package's layers with the functional API."""
 
 import keras
-from keras_hub.models import Backbone
 
 from keras_addnorm.layers import TokenAndPositionEmbedding, checks
 from keras_addnorm.layers.norms import uses_mask
 from keras_addnorm.layers.position_encoding import POSITIONS
 from keras_addnorm.models.blocks import ATTENTION_POSITIONS, MAX_SIZE, Blocks
+from keras_addnorm.models.encoder import Encoder
 
 # What the encoder itself tells its embeddings; all their other arguments can be options.
 _EMBEDDINGS = (
@@ -16,7 +16,7 @@ _EMBEDDINGS = (
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
-class TransformerEncoder(Backbone):
+class TransformerEncoder(Encoder):
     """A transformer encoder: embeddings, then N times attention, Add&Norm, FFN, Add&Norm.
 
     A functional model, and a KerasHub `Backbone`: `from_preset`, `save_to_preset`, LoRA,
@@ -184,10 +184,8 @@ class TransformerEncoder(Backbone):
 
         # === Config ===
         self.token_embedding = embeddings.token_embedding
-        self._blocks = blocks
+        self._set_blocks(blocks, blocks.config())
         self.vocabulary_size = vocabulary_size
-        for name in blocks.config():
-            setattr(self, name, getattr(blocks, name))
         self.num_segments = num_segments
         self.embedding_norm = bool(embedding_norm)
         self.embedding_options = embedding_options
@@ -196,7 +194,6 @@ class TransformerEncoder(Backbone):
         return {
             **super().get_config(),
             "vocabulary_size": self.vocabulary_size,
-            **self._blocks.config(),
             "num_segments": self.num_segments,
             "embedding_norm": self.embedding_norm,
             "embedding_options": self.embedding_options,
