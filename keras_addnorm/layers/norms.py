@@ -34,7 +34,9 @@ def _layer_norm(epsilon, **kwargs):
 
 
 def _rms_norm(epsilon, **kwargs):
-    return keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
+    layer = keras.layers.RMSNormalization(epsilon=epsilon, **kwargs)
+    layer.supports_masking = True  # Keras's does not say so, and warns of an attached mask
+    return layer
 
 
 def _batch_norm(epsilon, dtype=None, **kwargs):
