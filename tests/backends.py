@@ -7,8 +7,9 @@ from keras import ops
 from tests.common import to_numpy
 
 BACKEND = keras.backend.backend()
-# How each backend can compile a call. JAX has no graph but XLA's; torch is used eagerly.
-COMPILED = {"tensorflow": ("graph", "xla"), "jax": ("xla",), "torch": ()}[BACKEND]
+# How each backend compiles a call. JAX has no graph but XLA's.
+_EAGER = pytest.param(None, marks=pytest.mark.skip(reason="torch is used eagerly"))
+COMPILED = {"tensorflow": ["graph", "xla"], "jax": ["xla"], "torch": [_EAGER]}[BACKEND]
 
 tensorflow_only = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="only TensorFlow exports, or traces axes of unknown size"
@@ -60,7 +61,7 @@ _GRADIENTS = {
 
 
 def compiled(layer, how, **settings):
-    """A function of named inputs that calls `layer` compiled, one of `COMPILED`.
+    """A function of named inputs that calls `layer` compiled, `how` being one of `COMPILED`.
 
     It updates the layer's state as an eager call does. `settings` (such as `training`) are Python
     values, known while compiling.

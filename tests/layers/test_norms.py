@@ -10,7 +10,7 @@ from keras import ops
 from keras_addnorm.layers import AddNorm, DynamicTanh, PowerNormalization
 from keras_addnorm.layers.norms import NORMS, make_norm
 from tests import reference
-from tests.common import keras_mask, randomize, to_numpy, weights_of
+from tests.common import keras_mask, randomize, to_numpy, weights_of, with_keras_mask
 
 # Sums of up to 24 float32 numbers of size 1, a square root and a division: a few units of 6e-8.
 TOLERANCE = {"rtol": 1e-5, "atol": 2e-6}
@@ -229,3 +229,12 @@ def test_mask_of_the_wrong_rank_is_refused(rng, kind, shape):
         AddNorm(kind)(x, x, mask=np.ones(shape, "int32"))
     with pytest.raises(ValueError, match="PowerNormalization: `mask`"):
         PowerNormalization()(x, mask=np.ones(shape, "int32"), training=True)
+
+
+@pytest.mark.parametrize("kind", NORMS)
+def test_an_input_with_a_mask_gives_no_warning(kind, recwarn):
+    keep = np.array([[1, 1, 0], [1, 0, 0]])
+    x = with_keras_mask(np.ones((2, 3, 8), "float32"), keep)
+    output = AddNorm(kind, branch_norm=kind)(x, x)
+    np.testing.assert_array_equal(keras_mask(output), keep)
+    assert [str(w.message) for w in recwarn if "mask" in str(w.message)] == []
