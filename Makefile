@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
-# 600 random configurations of layers against plain numpy; `make test` runs 60.
+# 700 random configurations of layers against plain numpy; `make test` runs 70.
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
