@@ -53,7 +53,7 @@ def test_saved_and_restored(rng, case, dtype, tmp_path):
 
 
 @each_case
-@pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["mixed_float16", "float16"])
 @pytest.mark.parametrize("random", [False, True])
 def test_inputs_of_size_1e4_stay_finite(rng, case, dtype, random):
     """Float16 ends at 65504: squares of 1e4 are beyond it, and so are sums of ten of them."""
