@@ -22,7 +22,7 @@ test-jax: $(VENV)/installed
 test-torch: $(VENV)/installed-dev
 	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/layers tests/test_backends.py
 
-# 600 random configurations of layers against plain numpy; `make test` runs 60.
+# 700 random configurations of layers against plain numpy; `make test` runs 70.
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 

@@ -2,8 +2,8 @@
 
 A mask is 1 (or True) where a position may be attended to and 0 (or False) where not. All masks
 of a call combine into one float32 tensor `keep` of rank 4 that broadcasts to
-`(batch, heads, queries, keys)`. Scores are masked by multiplication and addition, not by `where`:
-a converted graph then holds no SELECT, which would split it into many delegate partitions.
+`(batch, heads, queries, keys)`. Scores are masked by multiplication and subtraction, not by
+`where`: a converted graph then holds no SELECT, which would split it into many delegate partitions.
 """
 
 import keras
@@ -143,8 +143,18 @@ def masked_softmax(scores, keep):
     if scores.shape[-1] == 1:  # One key takes it all; Keras warns about such a softmax.
         return ops.ones_like(scores)
     if keep is not None:
-        scores = ops.add(scores, ops.multiply(ops.subtract(keep, 1.0), MASKED))
+        scores = ops.subtract(scores, penalty(keep))
     return ops.softmax(scores, axis=-1)
+
+
+def penalty(keep):
+    """0 where a position is kept, else `MASKED`, to be subtracted.
+
+    Not a negative number to be added: with TensorFlow, `ops.add` takes a tensor with one axis
+    above 1 for a bias of the last axis, if the sizes agree, whichever axis it is. So are the
+    query mask of one sequence as long as its keys, and a padding mask as long as the features.
+    """
+    return ops.multiply(ops.subtract(1.0, keep), MASKED)
 
 
 def any_kept(keep):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.masking import MASKED, attached_mask, clear_padding, to_keep
+from keras_addnorm.layers.masking import attached_mask, clear_padding, penalty, to_keep
 from keras_addnorm.layers.shapes import reshape
 
 # The floor under a norm before dividing by it, as in torch.nn.functional.normalize.
@@ -21,8 +21,8 @@ def _mean(x, keep):
 def _max(x, keep):
     if keep is None:
         return ops.max(x, axis=1)
-    hidden = ops.multiply(ops.subtract(keep, 1.0), MASKED)
-    highest = ops.max(ops.add(x, reshape(hidden, (x.shape[0], x.shape[1], 1))), axis=1)
+    hidden = reshape(penalty(keep), (x.shape[0], x.shape[1], 1))
+    highest = ops.max(ops.subtract(x, hidden), axis=1)
     return ops.multiply(highest, ops.max(keep, axis=1, keepdims=True))
 
 

@@ -25,14 +25,12 @@ ATTENTION = {
 }
 # A layer, the shape and dtype of its input, and how many of its sublayers get integer weights.
 CASES = {
-    "attention": (lambda **k: MultiHeadAttention(2, **k), (None, 8), "float32", 4),
-    "attention with options": (
+    "attention": (
         lambda **k: MultiHeadAttention(4, **ATTENTION, **k),
         (None, 8),
         "float32",
         5,
     ),
-    "feed-forward": (lambda **k: FeedForward(16, **k), (None, 8), "float32", 2),
     "gated feed-forward": (
         lambda **k: FeedForward(15, "silu", gated=True, **k),
         (None, 8),
@@ -101,14 +99,13 @@ def test_tied_table_gives_the_same_logits(rng, mode, tmp_path):
     np.testing.assert_array_equal(to_numpy(loaded.token_embedding(x, reverse=True)), want)
 
 
-@pytest.mark.parametrize("mode", ["int8", "int4"])
-def test_part_of_a_model(rng, mode, tmp_path):
+def test_part_of_a_model(rng, tmp_path):
     """The sublayers that a filter leaves out stay as they are, and are saved so."""
     inputs = keras.Input((None, 8))
     layer = TransformerEncoderLayer(16, 2, name="block")
     model = keras.Model(inputs, layer(inputs))
     randomize(layer, rng)
-    model.quantize(mode, filters="intermediate|value")
+    model.quantize("int4", filters="intermediate|value")
     integers = {w.path for w in model.weights if "int" in w.dtype and w.path.endswith("kernel")}
     assert integers == {"block/feed_forward/intermediate/kernel", "block/attention/value/kernel"}
     model.save(tmp_path / "model.keras")

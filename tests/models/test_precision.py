@@ -33,7 +33,7 @@ def assert_saved_as_it_is(model, inputs, tmp_path):
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize(("dtype", "scheme"), list(zip(DTYPES, [*SCHEMES] * 3, strict=False)))
+@pytest.mark.parametrize(("dtype", "scheme"), list(zip(DTYPES[1:], [*SCHEMES] * 2, strict=True)))
 def test_every_policy(rng, scheme, dtype, tmp_path):
     encoder = randomize(TransformerEncoder(**SMALL, **SCHEMES[scheme], dtype=dtype), rng)
     assert_saved_as_it_is(encoder, encoder_inputs(rng), tmp_path)
@@ -42,13 +42,11 @@ def test_every_policy(rng, scheme, dtype, tmp_path):
 @pytest.mark.parametrize(
     ("dtype", "mode", "scheme"),
     [
-        ("float32", "int8", "post_norm"),
         ("float32", "int4", "pre_norm"),
         ("mixed_float16", "int4", "post_norm"),  # Keras refuses int8 in float16.
         ("mixed_bfloat16", "int8", "pre_norm"),
         ("float16", "int4", "pre_norm"),
         ("bfloat16", "int8", "post_norm"),
-        ("bfloat16", "int4", "post_norm"),
     ],
 )
 def test_integer_weights_in_every_policy(rng, scheme, dtype, mode, tmp_path):
@@ -62,8 +60,7 @@ def test_integer_weights_in_every_policy(rng, scheme, dtype, mode, tmp_path):
     got = flat_outputs(encoder(inputs))[-1]
     limit = 0.99 if mode == "int8" else 0.95
     assert np.corrcoef(got.ravel(), exact.ravel())[0, 1] > limit
-    for _ in range(2):  # a second file is as good as the first
-        assert_saved_as_it_is(encoder, inputs, tmp_path)
+    assert_saved_as_it_is(encoder, inputs, tmp_path)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -90,12 +87,12 @@ def test_policy_map(rng, scheme, tmp_path):
     assert_saved_as_it_is(encoder, inputs, tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["int8", "int4"])
-def test_a_task_of_an_encoder_with_integer_weights(rng, mode, tmp_path):
+def test_a_task_of_an_encoder_with_integer_weights(rng, tmp_path):
     encoder = randomize(TransformerEncoder(**SMALL, dtype="mixed_bfloat16"), rng)
     embedder = TextEmbedder(encoder)
-    embedder.quantize(mode)
-    assert_saved_as_it_is(embedder, encoder_inputs(rng), tmp_path)
+    embedder.quantize("int8")
+    for _ in range(2):  # a second file is as good as the first
+        assert_saved_as_it_is(embedder, encoder_inputs(rng), tmp_path)
 
 
 @pytest.mark.parametrize(("scheme", "quantized"), [("post_norm", False), ("pre_norm", True)])
@@ -111,7 +108,7 @@ def test_trained_lora_weights_go_from_one_encoder_to_another(rng, scheme, quanti
     encoder.enable_lora(rank=2)
     lora = [x.path for x in encoder._flatten_layers() if getattr(x, "lora_enabled", False)]
     assert sorted(lora) == ["layer_0_attention/query", "layer_0_attention/value"]
-    encoder.compile(keras.optimizers.SGD(1.0), loss="mse")
+    encoder.compile(keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
     targets = {name: rng.normal(size=x.shape) for name, x in encoder(inputs).items()}
     encoder.fit(inputs, targets, epochs=2, verbose=0)
     wants = flat_outputs(encoder(inputs))
