@@ -354,7 +354,7 @@ def test_compiled_output_is_the_eager_one(rng, case, how):
 
 
 def state(layer):
-    return [keras.ops.convert_to_numpy(variable) for variable in layer.variables]
+    return [keras.ops.convert_to_numpy(variable.value) for variable in layer.variables]
 
 
 @each_case
