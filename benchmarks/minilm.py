@@ -12,6 +12,7 @@ import pathlib
 import platform
 import tempfile
 
+from readme import write_table
 from rich.console import Console
 
 from keras_addnorm_cli import quiet
@@ -87,21 +88,12 @@ def markdown_table(results):
     return "\n".join(lines)
 
 
-def write_readme(results):
-    """Replaces the table between the two marks in README.md."""
-    path = ROOT / "README.md"
-    before, rest = path.read_text(encoding="utf-8").split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    table = f"{MARKS[0]}\n{markdown_table(results)}\n{MARKS[1]}"
-    path.write_text(before + table + after, encoding="utf-8")
-
-
 def main():
     """Measures, and writes the results and the README's table."""
     with quiet() as terminal, Console(file=terminal).status("starting TensorFlow") as status:
         results = measure(status.update)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    write_readme(results)
+    write_table(MARKS, markdown_table(results))
     print(markdown_table(results))
 
 

@@ -21,8 +21,10 @@ import subprocess
 import sys
 import time
 
+from readme import write_table
+from rich.console import Console
+
 RESULTS = pathlib.Path(__file__).parent / "results" / "train.json"
-README = pathlib.Path(__file__).parents[1] / "README.md"
 MARKS = ("<!-- train: made by benchmarks/train.py -->", "<!-- train: end -->")
 BACKENDS = ("tensorflow", "jax")
 VOCABULARY, BATCH, LENGTH = 1000, 8, 128
@@ -150,18 +152,27 @@ def measure(size):
     return row
 
 
-def measure_backend(backend):
-    """Measures all sizes in a process of that backend."""
+def measure_backend(backend, progress):
+    """Measures all sizes in a process of that backend, which prints a line of JSON for each."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, __file__, "--backend", backend]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    rows = []
+    progress(f"{backend}: {next(iter(SIZES))}")
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        for line in process.stdout:
+            rows.append(json.loads(line))
+            progress(f"{backend}: after {rows[-1]['size']}")
+    if process.returncode or len(rows) < len(SIZES):
+        raise SystemExit(f"The {backend} process failed; run `{' '.join(command)}` to see why.")
+    return rows
 
 
 def markdown_table(results):
     """The README's table: how many times faster than KerasHub's stack."""
     rows = [
-        "| backend | size | weights | forward | training step | forward, share of its matrix products |",
+        "| backend | size | weights | forward | training step | share of matrix products |",
         "|---|---|---|---|---|---|",
     ]
     for backend, sizes in results["backends"].items():
@@ -175,27 +186,21 @@ def markdown_table(results):
     return "\n".join(rows)
 
 
-def write_readme(results):
-    """Replaces the table between the marks."""
-    text = README.read_text(encoding="utf-8")
-    before, rest = text.split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    table = markdown_table(results)
-    README.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}", encoding="utf-8")
-
-
 def main():
     """Measures everything, or with --backend one backend, printed as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=BACKENDS)
     args = parser.parse_args()
     if args.backend:
-        print(json.dumps([measure(size) for size in SIZES]))
+        for size in SIZES:
+            print(json.dumps(measure(size)), flush=True)
         return
     from importlib.metadata import version
 
     present = [b for b in BACKENDS if importlib.util.find_spec(b)]
     names = ("keras", "keras-hub", *present)
+    with Console(stderr=True).status("starting") as status:
+        rows = {backend: measure_backend(backend, status.update) for backend in present}
     results = {
         "batch": BATCH,
         "length": LENGTH,
@@ -203,10 +208,10 @@ def main():
         "cpus": os.cpu_count(),
         "processor": platform.machine(),
         "versions": {name: version(name) for name in names},
-        "backends": {backend: measure_backend(backend) for backend in present},
+        "backends": rows,
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    write_readme(results)
+    write_table(MARKS, markdown_table(results))
     print(markdown_table(results))
 
 

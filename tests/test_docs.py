@@ -20,9 +20,13 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
 def load_script(path):
+    sys.path.insert(0, str(path.parent))  # as when the script is run
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
