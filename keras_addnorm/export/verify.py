@@ -35,12 +35,15 @@ def compare(reference, actual, padding_mask=None):
     """Compares two arrays of the same shape; see `OutputDifference`.
 
     Args:
-        reference: array `(batch, ..., features)`.
-        actual: the same.
+        reference: array `(batch, ..., features)`, or with a batch of 1 for an output that does
+            not depend on the inputs' batch.
+        actual: array `(batch, ..., features)`.
         padding_mask: `(batch, length)` of 0 and 1, or None. Where the arrays have these two
             leading axes, positions with 0 are left out: their content is not defined.
     """
     reference, actual = np.asarray(reference, "float64"), np.asarray(actual, "float64")
+    if reference.shape[1:] == actual.shape[1:] and len(reference) == 1:
+        reference = np.broadcast_to(reference, actual.shape)  # a position bias, for any batch
     if reference.shape != actual.shape:
         raise VerificationError(
             f"An output has shape {actual.shape}, but the Keras model's has {reference.shape}."

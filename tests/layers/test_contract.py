@@ -10,8 +10,8 @@ import pytest
 from keras import ops
 
 from keras_addnorm import layers
-from tests.backends import COMPILED, compiled, gradients
-from tests.common import flat_outputs, randomize
+from tests.backends import COMPILED, compiled, gradients, tensorflow_only
+from tests.common import flat_outputs, keras_mask, randomize
 
 BATCH, LENGTH, FEATURES = 3, 5, 8
 
@@ -373,6 +373,67 @@ def test_compiled_training_step_updates_the_state_as_an_eager_one(rng, case, how
     got = [*flat_outputs(compiled(layer, how, training=True)(**inputs)), *state(layer)]
     for a, b in zip(got, wants, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)  # as above
+
+
+# The int inputs that say which positions are padding, and the float inputs whose rows they hide.
+PADDING_MASKS = {"mask": ("x", "y"), "padding_mask": ("x",), "key_mask": ("query",)}
+with_padding = pytest.mark.parametrize(
+    "case", [case for case in CASES if set(case.ints) & set(PADDING_MASKS)], ids=lambda c: c.cls
+)
+
+
+@with_padding
+@pytest.mark.parametrize("value", [1e6, np.inf, np.nan])
+def test_content_of_padding_reaches_no_real_row(rng, case, value):
+    inputs = case.inputs(rng)
+    (name,) = set(case.ints) & set(PADDING_MASKS)
+    keep = inputs[name] == 1
+    layer = case.layer()
+    layer(**inputs)
+    randomize(layer, rng)
+    wants = flat_outputs(layer(**inputs))
+    for hidden in PADDING_MASKS[name]:
+        if hidden in inputs:
+            inputs[hidden] = np.where(keep[..., None], inputs[hidden], np.float32(value))
+    for got, want in zip(flat_outputs(layer(**inputs)), wants, strict=True):
+        rows = keep if got.ndim == 3 else ...  # pooled: no row is padding's
+        np.testing.assert_array_equal(got[rows], want[rows])
+
+
+@each_case
+def test_keras_mask_goes_on_where_positions_do(rng, case):
+    inputs = {name: x for name, x in case.inputs(rng).items() if name not in PADDING_MASKS}
+    first = next(iter(case.floats), None)
+    if first is None or not case.layer().supports_masking:
+        pytest.skip("makes its mask from ids, or takes none")
+    mask = np.arange(inputs[first].shape[1]) < np.array([[5], [3], [1]])
+    x = keras.layers.Masking(mask_value=7.0)(
+        np.where(mask[..., None], inputs[first], np.float32(7.0))
+    )
+    for output in keras.tree.flatten(case.layer()(**{**inputs, first: x})):
+        if len(output.shape) == 3:  # (batch, length, features)
+            np.testing.assert_array_equal(ops.convert_to_numpy(keras_mask(output)), mask)
+        else:
+            assert keras_mask(output) is None
+
+
+@tensorflow_only
+@each_case
+@pytest.mark.parametrize("target", ["tflite", "saved_model"])
+def test_export_is_verified(rng, case, target, tmp_path):
+    from keras_addnorm import export
+
+    symbolic = case.symbolic()
+    layer = case.layer()
+    outputs = keras.tree.flatten(layer(**symbolic))
+    model = keras.Model(symbolic, {f"output_{i}": x for i, x in enumerate(outputs)})
+    randomize(layer, rng)
+    to_file = export.to_tflite if target == "tflite" else export.to_saved_model
+    report = to_file(model, tmp_path / "model.tflite")
+    assert set(report.verification) == set(model.output)
+    for difference in report.verification.values():
+        # Some ten float32 products in another order, on values of a few units.
+        assert difference.max_abs_error <= 1e-5 * max(1.0, difference.max_abs_value)
 
 
 @each_case

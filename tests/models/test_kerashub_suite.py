@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_addnorm.models import TransformerEncoder
+from keras_addnorm.models import ImageEncoder, TransformerEncoder
 from tests.common import TINY_ENCODER, encoder_inputs
 
 pytest.importorskip("grain", reason="KerasHub's test case imports grain")
@@ -12,6 +12,20 @@ pytest.importorskip("grain", reason="KerasHub's test case imports grain")
 from keras_hub.src.tests import test_case  # noqa: E402
 
 POST_NORM = {**TINY_ENCODER, "num_segments": 2, "pooler": "tanh", "embedding_norm": True}
+MODERN = {
+    **TINY_ENCODER,
+    "residual": "layer_scale",
+    "position": "rotary",
+    "attention_options": [{}, {"sliding_window": 2, "num_key_value_heads": 1}],
+    "feed_forward_options": {"gated": True},
+}
+SHARED = {
+    **TINY_ENCODER,
+    "residual": "deep_norm",
+    "position": "relative",
+    "share_layers": True,
+    "embedding_options": {"token_embedding_dim": 4},
+}
 PRE_NORM = {**TINY_ENCODER, "residual": "pre_norm", "position": "learned", "activation": "gelu"}
 
 
@@ -47,4 +61,40 @@ class TransformerEncoderTest(test_case.TestCase):
     def test_pre_norm_saving(self):
         self.run_model_saving_test(
             cls=TransformerEncoder, init_kwargs=PRE_NORM, input_data=inputs(segments=False)
+        )
+
+    def test_modern_backbone(self):
+        self.run_backbone_test(
+            cls=TransformerEncoder,
+            init_kwargs=MODERN,
+            input_data=inputs(segments=False),
+            expected_output_shape={"sequence_output": (2, 6, 8)},
+        )
+
+    def test_shared_backbone(self):
+        self.run_backbone_test(
+            cls=TransformerEncoder,
+            init_kwargs=SHARED,
+            input_data=inputs(segments=False),
+            expected_output_shape={"sequence_output": (2, 6, 8)},
+        )
+
+    def test_modern_saving(self):
+        self.run_model_saving_test(
+            cls=TransformerEncoder, init_kwargs=MODERN, input_data=inputs(segments=False)
+        )
+
+    def test_image_saving(self):
+        images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+        self.run_model_saving_test(
+            cls=ImageEncoder,
+            init_kwargs={
+                "image_shape": (8, 8, 3),
+                "patch_size": 4,
+                "num_layers": 2,
+                "num_heads": 2,
+                "hidden_dim": 8,
+                "intermediate_dim": 16,
+            },
+            input_data={"images": ops.convert_to_tensor(images)},
         )
