@@ -85,11 +85,13 @@ NORMS = {
 
 def make_norm(owner, norm, epsilon, argument="norm", **kwargs):
     """Builds the norm named `norm` (a key of `NORMS`), or one like a Keras layer or its config."""
-    if isinstance(norm, (keras.layers.Layer, dict)):
-        serialized = norm_config(norm)
+    serialized = norm_config(norm)
+    if isinstance(serialized, dict) and isinstance(serialized.get("config"), dict):
         dtype = keras.dtype_policies.serialize(keras.dtype_policies.get(kwargs.get("dtype")))
         config = {**serialized["config"], "dtype": dtype}
-        return keras.saving.deserialize_keras_object({**serialized, "config": config})
+        layer = keras.saving.deserialize_keras_object({**serialized, "config": config})
+        if isinstance(layer, keras.Layer):
+            return layer
     if not isinstance(norm, str) or norm not in NORMS:
         raise ValueError(
             f"{owner}: `{argument}` must be one of {', '.join(map(repr, NORMS))}, or a Keras layer "

@@ -234,6 +234,9 @@ def test_norm_layer_works_in_the_precision_of_the_owner(rng):
         ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"dropout": -0.1}, "dropout", "Pass for instance 0.1"),
         ({"dropout": float("nan")}, "dropout", "finite"),
+        ({"norm": {"a": 1}}, "norm", "or a Keras layer instance"),
+        ({"norm": 3}, "norm", "or a Keras layer instance"),
+        ({"branch_norm": "bach_norm"}, "branch_norm", "'batch_norm'"),
         ({"residual_scal": 2.0}, "residual_scal", "Did you mean `residual_scale`?"),
     ],
 )
