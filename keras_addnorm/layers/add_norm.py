@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.dropout import Dropout
-from keras_addnorm.layers.masking import attached_mask
+from keras_addnorm.layers.masking import with_attached
 from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
 from keras_addnorm.layers.precision import narrow, widen
 
@@ -23,7 +23,8 @@ class AddNorm(keras.layers.Layer):
 
     Args:
         norm: `"layer_norm"` (default), `"rms_norm"`, `"batch_norm"`, `"power_norm"`,
-            `"dynamic_tanh"`, `"none"`, or a Keras layer instance, which is copied.
+            `"dynamic_tanh"`, `"none"`, or a Keras layer instance, which is copied, with the dtype
+            policy of this layer.
         epsilon: float above 0, added to the variance. Not used by a norm given as a layer.
         residual_scale: float, the constant that multiplies `x` (DeepNorm's alpha).
         branch_scale: `None` for no scale, or a float: where the trainable scale that multiplies
@@ -39,7 +40,7 @@ class AddNorm(keras.layers.Layer):
     Call arguments:
         x: float tensor `(..., features)`, the residual stream. Its Keras mask is kept.
         y: float tensor of the same shape, the sublayer's output.
-        mask: `(batch, length)`; True or 1 for unpadded positions, default: the Keras mask of
+        mask: `(batch, length)`; True or 1 for unpadded positions, combined with the Keras mask of
             `x`. Norms that average over positions (`"batch_norm"`, `"power_norm"`) leave the
             others out; no other norm looks at it. As in all of Keras, outputs carry it on.
         training: bool, whether dropout and drop_path are active, and whether batch statistics
@@ -145,7 +146,7 @@ class AddNorm(keras.layers.Layer):
 
     def call(self, x, y, mask=None, training=None):
         self._check_shapes(x.shape, y.shape)
-        mask = attached_mask(x) if mask is None else mask
+        mask = with_attached("AddNorm", "mask", x, mask) if self.uses_mask else None
         y = apply_norm("AddNorm", self.branch_norm_layer, y, mask, training)
         y = self.dropout_layer(y, training=training)
         y = self.drop_path_layer(y, training=training)

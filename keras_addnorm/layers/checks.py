@@ -126,7 +126,7 @@ def rate(owner, name, value):
 
 def flag_or_names(owner, name, value, names):
     """Returns `value` as a bool, or as a list if it is a sequence of some of `names`."""
-    if isinstance(value, (list, tuple)) and set(value) <= set(names):
+    if isinstance(value, (list, tuple)) and all(x in names for x in value):
         return list(value)
     if isinstance(value, bool):
         return value
@@ -139,7 +139,9 @@ def flag_or_names(owner, name, value, names):
 def values(x):
     """The values of a tensor as a numpy array; None while a graph is traced, and where reading
     them would make an accelerator wait."""
-    if getattr(getattr(x, "device", None), "type", "cpu") != "cpu":
+    device = getattr(x, "device", None)  # torch: has a type; JAX: has a platform; TF: a string
+    kind = getattr(device, "type", None) or getattr(device, "platform", None) or device
+    if any(word in str(kind).lower() for word in ("gpu", "cuda", "tpu", "xpu", "mps")):
         return None
     try:
         return np.asarray(keras.ops.convert_to_numpy(x))

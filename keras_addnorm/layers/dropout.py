@@ -4,6 +4,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_addnorm.layers import checks
+from keras_addnorm.layers.precision import saturate
+
 
 def _word(value):
     """A 32-bit word as int32, the one integer type that every backend multiplies and shifts."""
@@ -54,7 +57,7 @@ def keep_mask(shape, seed, rate):
     column = _hash(ops.bitwise_xor(column, _hash(ops.add(key, _GOLDEN))))
     h = ops.multiply(ops.add(row, column), _FIRST)
     h = ops.multiply(_xor_shift(h, 15), _SECOND)  # [rows, columns]
-    keep = ops.greater_equal(h, np.int32(round(rate * 2**32) - 2**31))
+    keep = ops.greater_equal(h, np.int32(min(round(rate * 2**32), 2**32 - 1) - 2**31))
     return ops.reshape(keep, shape)
 
 
@@ -64,7 +67,8 @@ class Dropout(keras.layers.Dropout):
 
         output = x keep / (1 - rate),   keep = 1 with probability 1 - rate, else 0
 
-    The same seed drops the same elements on TensorFlow, JAX and torch. See `keep_mask`.
+    The same seed drops the same elements on TensorFlow, JAX and torch. See `keep_mask`. Float16
+    stays finite.
 
     Args:
         rate: float in [0, 1), the share of elements to drop.
@@ -79,6 +83,9 @@ class Dropout(keras.layers.Dropout):
     Output shape:
         The input's.
 
+    Raises:
+        ValueError: on an invalid argument.
+
     Example:
 
     ```python
@@ -88,12 +95,18 @@ class Dropout(keras.layers.Dropout):
     Source: Srivastava et al., JMLR 15 (2014).
     """
 
+    def __init__(self, rate, noise_shape=None, seed=None, **kwargs):
+        rate = checks.rate("Dropout", "rate", rate)
+        super().__init__(rate, noise_shape, seed, **checks.known_arguments(Dropout, kwargs))
+
     def call(self, inputs, training=False):
         if not training or self.rate == 0:
             return inputs
         shape = ops.shape(inputs)
         if self.noise_shape is not None:
-            pairs = zip(self.noise_shape, shape, strict=True)
+            # A shorter one broadcasts, as in Keras, from the last axis on.
+            pairs = zip(self.noise_shape, shape[-len(self.noise_shape) :], strict=True)
             shape = tuple(size if own is None else own for own, size in pairs)
         keep = keep_mask(shape, self.seed_generator.next(), self.rate)
-        return ops.where(keep, ops.divide(inputs, 1.0 - self.rate), ops.zeros((), inputs.dtype))
+        scaled = saturate(ops.divide(inputs, 1.0 - self.rate))
+        return ops.where(keep, scaled, ops.zeros((), scaled.dtype))

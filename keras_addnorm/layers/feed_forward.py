@@ -27,7 +27,8 @@ class FeedForward(keras.layers.Layer):
         activation: a key of `ACTIVATIONS` (`"gelu"` is the exact one) or a callable.
         dropout: float in [0, 1), dropout rate before the last layer while training.
         output_dim: int, features of the output. Default: the input's.
-        use_bias: bool, whether the layers have a bias.
+        use_bias: bool, whether the layers have a bias; or a list of the names of those that have
+            one: gate, intermediate, output.
         kernel_initializer: initializer of the kernels.
         bias_initializer: initializer of the biases.
         gated: bool, whether an activated gate multiplies the intermediate features.
@@ -75,7 +76,9 @@ class FeedForward(keras.layers.Layer):
         self.activation = get_activation(owner, activation)
         self.dropout = checks.rate(owner, "dropout", dropout)
         self.output_dim = checks.optional_positive_int(owner, "output_dim", output_dim)
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.flag_or_names(
+            owner, "use_bias", use_bias, ("gate", "intermediate", "output")
+        )
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.gated = bool(gated)

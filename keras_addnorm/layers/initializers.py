@@ -3,6 +3,7 @@
 import keras
 
 from keras_addnorm.layers import checks
+from keras_addnorm.layers.dense import copy_initializer
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -33,7 +34,7 @@ class ScaledInitializer(keras.initializers.Initializer):
 
     def clone(self):
         """A copy that draws other values, as `Initializer.clone` does."""
-        return ScaledInitializer(self.initializer.clone(), self.gain)
+        return ScaledInitializer(copy_initializer(self.initializer), self.gain)
 
     def get_config(self):
         return {"initializer": keras.initializers.serialize(self.initializer), "gain": self.gain}

@@ -84,9 +84,7 @@ def to_keep(owner, name, mask, **sizes):
         **sizes: what each axis must be, None where that is not known; 1 always broadcasts.
     """
     mask = ops.convert_to_tensor(mask)
-    pairs = zip(mask.shape, sizes.values(), strict=False)
-    fits = all(size in (1, None) or want in (size, None) for size, want in pairs)
-    if len(mask.shape) != len(sizes) or not fits:
+    if not fits(mask.shape, sizes):
         shape = tuple(sizes.values())
         also = " or (batch, heads, queries, keys)" if name == "attention_mask" else ""
         raise ValueError(
@@ -94,19 +92,41 @@ def to_keep(owner, name, mask, **sizes):
             f"or True where a position is kept. Received: a mask of shape {tuple(mask.shape)}. "
             "Reshape it, or pass it as the argument whose shape it has."
         )
-    if keras.backend.is_float_dtype(keras.backend.standardize_dtype(mask.dtype)):
-        _refuse_additive(owner, name, mask)
+    refuse_additive(owner, name, mask)
     return ops.cast(ops.cast(mask, "bool"), "float32")
 
 
-def _refuse_additive(owner, name, mask):
-    values = checks.values(mask)
+def fits(shape, sizes):
+    """Whether a shape broadcasts to the values of `sizes`, as far as they are known."""
+    pairs = zip(shape, sizes.values(), strict=False)
+    return len(shape) == len(sizes) and all(
+        size in (1, None) or want in (size, None) for size, want in pairs
+    )
+
+
+def with_attached(owner, name, x, mask):
+    """The product of a padding mask of `x` and the Keras mask of `x`; None if there is neither.
+
+    Args:
+        owner, name: of the layer and its argument, for the error.
+        x: float tensor `(batch, ..., features)`.
+        mask: a mask of `x`'s shape without the features, or None.
+    """
+    sizes = dict(zip(("batch", "length", "heads", "depth"), x.shape[:-1], strict=False))
+    attached = attached_mask(x)
+    masks = [attached] if mask is None or mask is attached else [mask, attached]
+    return multiply_masks([to_keep(owner, name, m, **sizes) for m in masks if m is not None])
+
+
+def refuse_additive(owner, name, mask):
+    """Raises ValueError if a mask holds anything but 0 and 1, if that can be told."""
+    values = None if keras.backend.standardize_dtype(mask.dtype) == "bool" else checks.values(mask)
     if values is None:  # While a graph is traced a tensor has no values yet.
         return
     if not np.isin(values.astype("float64"), (0.0, 1.0)).all():
         raise ValueError(
             f"{owner}: `{name}` must hold 0 and 1 only; masks here multiply, they are not added "
-            f"to scores. Received: a float mask with values from {values.min()} to "
+            f"to scores. Received: a mask with values from {values.min()} to "
             f"{values.max()}. Pass `mask == 0` of an additive mask, or pass the numbers as "
             "`position_bias`."
         )

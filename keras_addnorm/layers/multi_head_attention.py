@@ -12,10 +12,11 @@ from keras_addnorm.layers.masking import (
     band_mask,
     clear_hidden_keys,
     combine_masks,
+    fits,
     masked_softmax,
     multiply_masks,
 )
-from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
+from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
 from keras_addnorm.layers.precision import narrow, saturate
 from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
@@ -53,7 +54,8 @@ class MultiHeadAttention(keras.layers.Layer):
         sliding_window: int; a query attends to keys less than this many positions away, on
             either side. Default: to all.
         rotary: dict of arguments of `RotaryEmbedding` that rotates queries and keys, or None.
-        qk_norm: norm of each head's queries and keys, as in `AddNorm`, or None.
+        qk_norm: norm of each head's queries and keys, as in `AddNorm`, but none that averages
+            over positions; or None.
         use_gate: bool, whether a sigmoid gate made from the query multiplies the context.
         guard_padding: bool. True keeps NaN and infinity at hidden positions away from the
             others, at the cost of one `where`; without it the hidden content must be finite.
@@ -127,7 +129,9 @@ class MultiHeadAttention(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.num_key_value_heads = checks.positive_int(
-            owner, "num_key_value_heads", num_key_value_heads or self.num_heads
+            owner,
+            "num_key_value_heads",
+            self.num_heads if num_key_value_heads is None else num_key_value_heads,
         )
         checks.divides(
             owner, "num_heads", self.num_heads, "num_key_value_heads", self.num_key_value_heads
@@ -138,6 +142,8 @@ class MultiHeadAttention(keras.layers.Layer):
         self.use_gate = bool(use_gate)
         self.guard_padding = bool(guard_padding)
         self.value_output_initializer = keras.initializers.get(value_output_initializer)
+        self.autocast = False  # A position bias stays float32; the projections cast their inputs.
+        self._make_heads(owner)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
 
     def build(self, query_shape, value_shape=None, key_shape=None):
@@ -173,24 +179,31 @@ class MultiHeadAttention(keras.layers.Layer):
         self._build_heads((None, None, None, self._key_dim))
         self.built = True
 
+    def _make_heads(self, owner):
+        """What acts on the heads' queries and keys."""
+        if self.rotary is not None:
+            options = checks.options(owner, "rotary", self.rotary, RotaryEmbedding, ())
+            self.rotary_embedding = RotaryEmbedding(
+                **options, dtype=self.dtype_policy, name="rotary"
+            )
+        for name in ("query", "key") if self.qk_norm is not None else ():
+            norm = make_norm(
+                owner, self.qk_norm, 1e-6, "qk_norm", dtype=self.dtype_policy, name=f"{name}_norm"
+            )
+            if uses_mask(norm):
+                raise ValueError(
+                    f"{owner}: `qk_norm` must normalize each position by itself. Received: "
+                    f"qk_norm={self.qk_norm!r}, which averages over positions. "
+                    "Pass for instance 'rms_norm'."
+                )
+            setattr(self, f"{name}_norm", norm)
+
     def _build_heads(self, shape):
         if self.rotary is not None:
-            self.rotary_embedding = RotaryEmbedding(
-                **self.rotary, dtype=self.dtype_policy, name="rotary"
-            )
             self.rotary_embedding.build(shape)
         if self.qk_norm is not None:
-            for name in ("query", "key"):
-                norm = make_norm(
-                    "MultiHeadAttention",
-                    self.qk_norm,
-                    1e-6,
-                    "qk_norm",
-                    dtype=self.dtype_policy,
-                    name=f"{name}_norm",
-                )
-                norm.build(shape)
-                setattr(self, f"{name}_norm", norm)
+            self.query_norm.build(shape)
+            self.key_norm.build(shape)
 
     def call(
         self,
@@ -252,8 +265,20 @@ class MultiHeadAttention(keras.layers.Layer):
         q = self._regroup(q, query, self.num_key_value_heads)
         scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
         if position_bias is not None:
-            scores = ops.add(scores, ops.cast(position_bias, "float32"))
+            scores = ops.add(scores, self._checked_bias(position_bias, query, key))
         return masked_softmax(scores, keep)
+
+    def _checked_bias(self, bias, query, key):
+        bias = ops.cast(bias, "float32")
+        sizes = {"batch": query.shape[0], "heads": self.num_heads}
+        sizes |= {"queries": query.shape[1], "keys": key.shape[1]}
+        if not fits(bias.shape, sizes):
+            raise ValueError(
+                "MultiHeadAttention: `position_bias` must have shape (batch, heads, queries, "
+                f"keys), here {tuple(sizes.values())}, or 1 on some axes. Received: a bias of "
+                f"shape {tuple(bias.shape)}. Reshape it to rank 4."
+            )
+        return bias
 
     def _context(self, weights, value, query):
         v = self._split_heads(self.value_dense(flatten(value)), value, self.num_key_value_heads)

@@ -16,7 +16,8 @@ with g and b trainable, and mu and sigma computed in float32 whatever the dtype 
 | none         | identity               | 0    | 1                         | 1     | 0    |
 
 E averages over the features of one position. R averages one feature over rows: all unpadded
-positions of the batch while training, and running averages of those at inference.
+positions of the batch while training, and running averages of those at inference. A batch that is
+all padding leaves power norm's average as it is; Keras's batch norm averages it in as zeros.
 """
 
 import inspect
@@ -25,6 +26,7 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
+from keras_addnorm.layers.masking import with_attached
 
 MOMENTUM = 0.99  # the share that running averages keep of themselves in a training step
 
@@ -125,13 +127,11 @@ def apply_norm(owner, layer, x, mask=None, training=None):
 
 
 def _keep(owner, x, mask):
-    if len(mask.shape) != len(x.shape) - 1:
-        raise ValueError(
-            f"{owner}: `mask` must have the shape of the input without its features, such as "
-            f"(batch, length). Received: a mask of shape {tuple(mask.shape)} for an input of "
-            f"shape {tuple(x.shape)}. Pass True or 1 for each unpadded position."
-        )
-    return ops.cast(mask, "bool")
+    """A mask as bool, of the shape of `x` without its features."""
+    keep = ops.cast(with_attached(owner, "mask", x, mask), "bool")
+    if tuple(keep.shape) == tuple(x.shape[:-1]):
+        return keep
+    return ops.logical_and(keep, ops.ones(ops.shape(x)[:-1], "bool"))  # else it counts too few
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")

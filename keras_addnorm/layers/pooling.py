@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.masking import attached_mask, clear_padding, penalty, to_keep
+from keras_addnorm.layers.masking import clear_padding, penalty, with_attached
 from keras_addnorm.layers.shapes import reshape
 
 # The floor under a norm before dividing by it, as in torch.nn.functional.normalize.
@@ -50,8 +50,8 @@ class SequencePooling(keras.layers.Layer):
 
     Call arguments:
         x: float tensor `(batch, length, features)`.
-        padding_mask: `(batch, length)`; True or 1 keeps a position. Default: the Keras mask of
-            `x`, or else all positions.
+        padding_mask: `(batch, length)`; True or 1 keeps a position; combined with the Keras mask
+            of `x`. Without either, all positions are kept.
 
     Output shape:
         `(batch, features)`.
@@ -73,11 +73,8 @@ class SequencePooling(keras.layers.Layer):
         self.built = True
 
     def call(self, x, padding_mask=None):
-        keep = attached_mask(x) if padding_mask is None else padding_mask
+        keep = with_attached("SequencePooling", "padding_mask", x, padding_mask)
         if keep is not None:
-            keep = to_keep(
-                "SequencePooling", "padding_mask", keep, batch=x.shape[0], length=x.shape[1]
-            )
             if self.guard_padding and self.pooling != "cls":
                 x = clear_padding(x, keep)
         pooled = POOLINGS[self.pooling](ops.cast(x, "float32"), keep)

@@ -169,10 +169,11 @@ class Blocks:
     def _attention(self, i):
         # The blocks' own outputs are finite at padded positions too: nothing to guard against.
         name, options = f"layer_{i}_attention", {"guard_padding": False, **self._options(i)}
-        if self.position == "rotary":
+        if self.position == "rotary" and options.get("rotary", {}) is not None:
+            options["rotary"] = {**self.position_options, **options.get("rotary", {})}
+        if options.get("rotary") is not None:
             length = {"max_sequence_length": self.max_sequence_length}
-            own = options.get("rotary") or {}
-            options["rotary"] = {**length, **self.position_options, **own}
+            options["rotary"] = {**length, **options["rotary"]}
         layer = MultiHeadAttention(
             self.num_heads,
             dropout=self.attention_dropout,

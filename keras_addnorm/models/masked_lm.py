@@ -6,6 +6,7 @@ from keras_hub import models as hub
 
 from keras_addnorm.layers.activations import get_activation
 from keras_addnorm.layers.dense import copy_initializer
+from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.models.task import EncoderTask
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
@@ -34,6 +35,7 @@ class MaskedLM(EncoderTask, hub.MaskedLM):
         backbone: the encoder, a `TransformerEncoder`.
         activation: name of the head's activation, as in `FeedForward`.
         preprocessor: a `MaskedLMPreprocessor`, or None for a model of token ids.
+        head_dtype: dtype policy of the head. Default: the backbone's.
 
     Inputs (a dict):
         Those of the backbone, and
@@ -59,7 +61,7 @@ class MaskedLM(EncoderTask, hub.MaskedLM):
     backbone_cls = TransformerEncoder
     preprocessor_cls = MaskedLMPreprocessor
 
-    def __init__(self, backbone, activation="gelu", preprocessor=None, **kwargs):
+    def __init__(self, backbone, activation="gelu", preprocessor=None, head_dtype=None, **kwargs):
         self._check_arguments(backbone, kwargs)
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -68,7 +70,7 @@ class MaskedLM(EncoderTask, hub.MaskedLM):
             intermediate_activation=get_activation("MaskedLM", activation),
             layer_norm_epsilon=backbone.epsilon,
             kernel_initializer=copy_initializer(backbone.kernel_initializer),
-            dtype=backbone.dtype_policy,
+            dtype=backbone.dtype_policy if head_dtype is None else head_dtype,
             name="masked_lm_head",
         )
         positions = keras.Input((None,), dtype="int32", name="mask_positions")
@@ -76,6 +78,9 @@ class MaskedLM(EncoderTask, hub.MaskedLM):
         outputs = self.masked_lm_head(backbone(backbone.input)["sequence_output"], positions)
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.activation = activation
+        self.head_dtype = head_dtype
 
     def get_config(self):
-        return {**super().get_config(), "activation": self.activation}
+        head = layer_config(self.masked_lm_head, {"dtype": self.head_dtype})  # as quantized
+        config = {"activation": self.activation, "head_dtype": head["dtype"]}
+        return {**super().get_config(), **config}

@@ -3,6 +3,7 @@
 import keras
 
 from keras_addnorm.layers import TokenAndPositionEmbedding, checks
+from keras_addnorm.layers.masking import refuse_additive
 from keras_addnorm.layers.norms import uses_mask
 from keras_addnorm.layers.position_encoding import POSITIONS
 from keras_addnorm.models.blocks import ATTENTION_POSITIONS, MAX_SIZE, Blocks
@@ -189,6 +190,12 @@ class TransformerEncoder(Encoder):
         self.num_segments = num_segments
         self.embedding_norm = bool(embedding_norm)
         self.embedding_options = embedding_options
+
+    def call(self, inputs, *args, **kwargs):
+        # Before Keras casts it to int32, where fractions would become 0.
+        if isinstance(inputs, dict) and "padding_mask" in inputs:
+            refuse_additive("TransformerEncoder", "padding_mask", inputs["padding_mask"])
+        return super().call(inputs, *args, **kwargs)
 
     def get_config(self):
         return {

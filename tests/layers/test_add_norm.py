@@ -274,3 +274,45 @@ def test_unknown_length_beside_a_known_one_is_no_difference(rng):
     a, b = pair(rng)
     want, _ = reference.add_norm({"norm/gamma": 1.0, "norm/beta": 0.0}, a, b)
     np.testing.assert_allclose(to_numpy(model([a, b])), want, **TOLERANCE)
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "power_norm"])
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.array([[0.0, -1e9, 0.0]]), "`mask` must hold 0 and 1 only"),
+        (np.array([[1.0, 0.5, 1.0]]), "values from 0.5 to 1.0"),
+        (np.ones((2, 3)), "a mask of shape"),
+        (np.ones((1, 3, 1)), "a mask of shape"),
+    ],
+)
+def test_what_is_no_mask_is_refused(rng, norm, mask, message):
+    x = rng.normal(size=(3, 3, 4))
+    with pytest.raises(ValueError, match=message):
+        AddNorm(norm)(x, x, mask=mask, training=True)
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "power_norm"])
+def test_one_row_of_a_mask_counts_for_every_sequence(rng, norm):
+    x = rng.normal(size=(4, 3, 8)).astype("float32")
+    row = np.array([[1, 1, 0]])
+    outputs = []
+    for mask in (row, np.repeat(row, 4, 0)):
+        layer = AddNorm(norm)
+        outputs.append(to_numpy(layer(x, x, mask=mask, training=True)))
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "power_norm"])
+def test_keras_mask_and_mask_combine(rng, norm):
+    """A position that either hides is in no statistic."""
+    x = rng.normal(size=(2, 4, 8)).astype("float32")
+    attached = np.array([[1, 1, 1, 0], [1, 1, 1, 1]], bool)
+    mask = np.array([[1, 1, 0, 1], [1, 0, 1, 1]], bool)
+    both = attached & mask
+    outputs = []
+    for value in (7.0, -30.0):
+        marked = np.where(attached[..., None], np.where(mask[..., None], x, value), 99.0)
+        masked = keras.layers.Masking(99.0)(marked.astype("float32"))
+        outputs.append(to_numpy(AddNorm(norm)(masked, masked, mask=mask, training=True))[both])
+    np.testing.assert_array_equal(outputs[0], outputs[1])

@@ -220,11 +220,35 @@ def test_rotary_scores_depend_on_the_distance_only(rng):
         (lambda: MultiHeadAttention(4, use_bias=["quary"]), "`use_bias` must be True, False, or"),
         (
             lambda: MultiHeadAttention(2, rotary={"base": 3})(np.ones((1, 2, 4))),
-            "no argument `base`",
+            "`rotary` must be a dict of arguments of RotaryEmbedding",
         ),
         (
             lambda: MultiHeadAttention(2, qk_norm="x")(np.ones((1, 2, 4))),
             "`qk_norm` must be one of",
+        ),
+        (
+            lambda: MultiHeadAttention(2, qk_norm="batch_norm"),
+            "over positions.*'rms_norm'",
+        ),
+        (lambda: MultiHeadAttention(2, qk_norm="rmsnorm"), "`qk_norm` must be one of"),
+        (
+            lambda: MultiHeadAttention(2, rotary="yes"),
+            "`rotary` must be a dict of arguments",
+        ),
+        (lambda: MultiHeadAttention(2, rotary={"base": 1}), "Pass some of max_wavelength"),
+        (lambda: MultiHeadAttention(2, use_bias=[["query"]]), "`use_bias` must be True, False, or"),
+        (lambda: MultiHeadAttention(2, num_key_value_heads=0), "`num_key_value_heads` must be a"),
+        (
+            lambda: MultiHeadAttention(2)(np.ones((2, 3, 4)), position_bias=np.ones((2, 3, 3))),
+            r"`position_bias` must have shape .* here \(2, 2, 3, 3\).*Reshape it to rank 4",
+        ),
+        (
+            lambda: MultiHeadAttention(2)(np.ones((2, 3, 4)), position_bias=np.ones((1, 2, 3, 4))),
+            r"a bias of shape \(1, 2, 3, 4\)",
+        ),
+        (
+            lambda: MultiHeadAttention(2)(np.ones((1, 2, 4)), key_mask=np.array([[0, -10000]])),
+            "`key_mask` must hold 0 and 1 only.*values from -10000 to 0",
         ),
         (lambda: RotaryEmbedding(rotary_dim=3)(np.ones((1, 2, 1, 4))), "`rotary_dim` must be even"),
         (lambda: RotaryEmbedding(rotary_dim=6)(np.ones((1, 2, 1, 4))), "at most the features"),

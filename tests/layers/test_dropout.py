@@ -112,3 +112,29 @@ def test_a_compiled_step_of_unknown_batch(rng):
     np.testing.assert_array_equal(
         to_numpy(model(x, training=True)), 2.0 * mask(x.shape, (1, 2), 0.5)
     )
+
+
+def test_a_short_noise_shape_broadcasts():
+    x = np.ones((64, 3, 5), "float32")
+    output = to_numpy(Dropout(0.5, noise_shape=(3, 1))(x, training=True))
+    np.testing.assert_array_equal(output, np.broadcast_to(output[:1, :, :1], x.shape))
+
+
+@pytest.mark.parametrize("rate", [0.0, 1 - 1e-12])
+def test_extreme_rates(rate):
+    output = to_numpy(Dropout(rate)(np.ones((100, 10), "float32"), training=True))
+    np.testing.assert_array_equal(output, 1.0 if rate == 0.0 else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"rate": 1.0}, "`rate` is the share of units to drop"),
+        ({"rate": -0.1}, "Pass for instance 0.1"),
+        ({"rate": 0.1, "sed": 1}, "Did you mean `seed`?"),
+    ],
+)
+def test_bad_argument_is_named_with_its_fix(kwargs, message):
+    with pytest.raises(ValueError) as error:
+        Dropout(**kwargs)
+    assert message in str(error.value)

@@ -178,6 +178,14 @@ def test_the_two_kernels_start_differently():
     assert not np.array_equal(to_numpy(first.value), to_numpy(second.value))
 
 
+def test_biases_by_name(rng):
+    layer = FeedForward(8, gated=True, use_bias=["output"])
+    layer(rng.normal(size=(2, 3, 4)))
+    biases = [w.path for w in layer.weights if w.path.endswith("bias")]
+    assert biases == [f"{layer.path}/output/bias"]
+    assert layer.get_config()["use_bias"] == ["output"]
+
+
 @pytest.mark.parametrize(
     ("kwargs", "name", "fix"),
     [
@@ -192,6 +200,7 @@ def test_the_two_kernels_start_differently():
         ({"dropout": "a"}, "dropout", "Pass a float"),
         ({"activation": "rellu"}, "activation", "'gelu_tanh', "),
         ({"activation": 3}, "activation", "'gelu_tanh', "),
+        ({"use_bias": ["query"]}, "use_bias", "gate, intermediate, output"),
         ({"fused": True}, "fused", "Pass gated=True"),
         ({"intermediate_dims": 4}, "intermediate_dims", "Did you mean `intermediate_dim`?"),
     ],

@@ -37,6 +37,13 @@ CASES = [
             **SEVERAL,
         },
     ),
+    (
+        "Dropout",
+        {"rate": 0.1, "noise_shape": (None, 1, 8)},
+        SEQUENCE,
+        SEQUENCE,
+        {"expected_num_seed_generators": 1, "expected_num_non_trainable_variables": 1},
+    ),
     ("DynamicTanh", {}, SEQUENCE, SEQUENCE, {"expected_num_trainable_weights": 3}),
     (
         "PowerNormalization",

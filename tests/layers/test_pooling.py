@@ -112,3 +112,24 @@ def test_bad_argument_is_named_with_its_fix(kwargs, name, fix):
         SequencePooling(**kwargs)
     assert f"`{name}`" in str(error.value)
     assert fix in str(error.value)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_keras_mask_and_padding_mask_combine(rng, pooling):
+    x = rng.normal(size=(2, 4, 8)).astype("float32")
+    attached = np.array([[1, 1, 1, 0], [1, 1, 1, 1]])
+    mask = np.array([[1, 1, 0, 1], [1, 0, 1, 1]])
+    masked = keras.layers.Masking(99.0)(np.where(attached[..., None], x, np.float32(99.0)))
+    layer = SequencePooling(pooling)
+    want = to_numpy(layer(x, padding_mask=attached * mask))
+    np.testing.assert_array_equal(to_numpy(layer(masked, padding_mask=mask)), want)
+    want = to_numpy(layer(x, padding_mask=attached))
+    np.testing.assert_array_equal(to_numpy(layer(masked)), want)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+def test_without_any_mask_all_positions_count(rng, pooling):
+    x = rng.normal(size=(2, 4, 8)).astype("float32")
+    layer = SequencePooling(pooling)
+    want = to_numpy(layer(x, padding_mask=np.ones((2, 4))))
+    np.testing.assert_allclose(to_numpy(layer(x)), want, rtol=1e-6, atol=1e-6)

@@ -72,6 +72,40 @@ def test_inputs_of_size_1e4_stay_finite(rng, case, dtype, random):
             assert np.isfinite(output).all()
 
 
+@pytest.mark.parametrize("dtype", ["mixed_float16", "float16"])
+@pytest.mark.parametrize("rate", ["dropout", "drop_path"])
+def test_dropout_of_the_largest_values_stays_finite(dtype, rate):
+    """What is kept is divided by 1 - rate, which makes 60000 too large for float16."""
+    y = np.full((8, 3, 4), 60000.0, "float32")
+    for layer in (AddNorm(**{rate: 0.2}, dtype=dtype), AddNorm("none", **{rate: 0.2}, dtype=dtype)):
+        assert np.isfinite(to_numpy(layer(0 * y, y, training=True))).all()
+
+
+def test_a_block_trains_finitely_at_1e4(rng):
+    x = rng.choice([-1e4, 1e4, 9e3], size=(4, 16, 64))
+    layer = TransformerEncoderLayer(
+        64, 2, dropout=0.3, kernel_initializer="he_normal", dtype="mixed_float16"
+    )
+    for _ in range(3):
+        assert np.isfinite(to_numpy(layer(x, training=True))).all()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_position_bias_stays_float32(rng, dtype):
+    """1000.25 is 1000 in bfloat16, and -1e9 is minus infinity in float16."""
+    x = rng.normal(size=(1, 3, 4))
+    bias = np.zeros((1, 1, 3, 3), "float32")
+    bias[..., 0], bias[..., 1] = 1000.0, 1000.25
+    layer = MultiHeadAttention(2, dtype=dtype)
+    layer(x)
+    for projection in (layer.query_dense, layer.key_dense):
+        projection.kernel.assign(0 * projection.kernel)
+    _, scores = layer(x, position_bias=bias, return_attention_scores=True)
+    want = 1 / (1 + np.exp(0.25))
+    np.testing.assert_allclose(to_numpy(scores)[..., 0], want, rtol=1e-6)
+    assert np.isfinite(to_numpy(layer(x, position_bias=0 * bias - 1e9))).all()
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("gated", [False, True])
 def test_every_activation_stays_finite_at_1e4(rng, activation, gated):

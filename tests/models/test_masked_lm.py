@@ -58,6 +58,16 @@ def test_files_keep_the_table_tied(rng, kwargs, tmp_path):
         assert len(tables_of(loaded)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantized_task_is_saved_bit_equal(rng, mode, tmp_path):
+    task, x = built(rng), inputs(rng)
+    task.quantize(mode)
+    task.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(to_numpy(loaded(x)), to_numpy(task(x)))
+
+
 def test_learns_to_fill_in_words(rng):
     task, x = MaskedLM(TransformerEncoder(**TINY_ENCODER, dropout=0.0)), inputs(rng)
     labels = rng.integers(1, 11, size=(3, 2), dtype="int32")

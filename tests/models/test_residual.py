@@ -41,6 +41,17 @@ def test_deep_norm_starts_value_output_and_feed_forward_kernels_smaller():
     assert joint.residual_scale == pytest.approx(12**0.25)
 
 
+def test_deep_norm_of_a_callable_initializer():
+    def half(shape, dtype=None):
+        return keras.ops.full(shape, 0.5, dtype)
+
+    encoder = TransformerEncoder(**TINY_ENCODER, residual="deep_norm", kernel_initializer=half)
+    kernels = {w.path: to_numpy(w.value) for w in encoder.weights if w.path.endswith("kernel")}
+    np.testing.assert_array_equal(kernels["layer_0_attention/query/kernel"], 0.5)
+    gain = np.float32(0.5 * 16**-0.25)
+    np.testing.assert_allclose(kernels["layer_0_attention/value/kernel"], gain, rtol=1e-6)
+
+
 def test_re_zero_is_the_identity_at_the_start(rng):
     encoder = TransformerEncoder(**TINY_ENCODER, residual="re_zero", num_segments=2)
     inputs = encoder_inputs(rng, segments=True)

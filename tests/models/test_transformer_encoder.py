@@ -305,3 +305,24 @@ def test_padding_stays_out_of_the_statistics_of_norms(rng, norm, residual):
     for got, want in zip(*outcomes, strict=True):
         np.testing.assert_array_equal(got, want)
         assert not np.all((got == 0) | (got == 1))  # a step was taken
+
+
+@pytest.mark.parametrize("mask", [[0.0, -1e9, 0.0], [1.0, 0.5, 0.0], [0, -10000, 0], [2, 1, 0]])
+def test_what_is_no_padding_mask_is_refused(mask):
+    encoder = TransformerEncoder(**TINY_ENCODER)
+    inputs = {"token_ids": np.ones((1, 3), "int32"), "padding_mask": np.array([mask])}
+    with pytest.raises(ValueError, match="TransformerEncoder: `padding_mask` must hold 0 and 1"):
+        encoder(inputs)
+
+
+def test_rotary_by_layer():
+    options = [{}, {"rotary": None}, {"rotary": {"rotary_dim": 2}}]
+    sizes = {**TINY_ENCODER, "num_layers": 3, "max_sequence_length": 600}
+    for position in ("rotary", "none"):
+        encoder = TransformerEncoder(**sizes, position=position, attention_options=options)
+        found = [encoder.get_layer(f"layer_{i}_attention").rotary for i in range(3)]
+        length = {"max_sequence_length": 600}
+        first = length if position == "rotary" else None
+        assert found == [first, None, {**length, "rotary_dim": 2}]
+        ids = np.ones((1, 600), "int32")
+        assert encoder({"token_ids": ids, "padding_mask": ids})["sequence_output"].shape[1] == 600
