@@ -119,11 +119,13 @@ def with_attached(owner, name, x, mask):
 
 
 def refuse_additive(owner, name, mask):
-    """Raises ValueError if a mask holds anything but 0 and 1, if that can be told."""
-    values = None if keras.backend.standardize_dtype(mask.dtype) == "bool" else checks.values(mask)
+    """Raises ValueError if a mask holds fractions or numbers below 0, if that can be told."""
+    dtype = keras.backend.standardize_dtype(mask.dtype)
+    values = None if dtype == "bool" else checks.values(mask)
     if values is None:  # While a graph is traced a tensor has no values yet.
         return
-    if not np.isin(values.astype("float64"), (0.0, 1.0)).all():
+    whole = not keras.backend.is_float_dtype(dtype)
+    if (values < 0).any() or not (whole or np.isin(values.astype("float64"), (0.0, 1.0)).all()):
         raise ValueError(
             f"{owner}: `{name}` must hold 0 and 1 only; masks here multiply, they are not added "
             f"to scores. Received: a mask with values from {values.min()} to "

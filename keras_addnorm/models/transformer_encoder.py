@@ -191,11 +191,11 @@ class TransformerEncoder(Encoder):
         self.embedding_norm = bool(embedding_norm)
         self.embedding_options = embedding_options
 
-    def call(self, inputs, *args, **kwargs):
+    def call(self, inputs, training=None, mask=None, **kwargs):
         # Before Keras casts it to int32, where fractions would become 0.
         if isinstance(inputs, dict) and "padding_mask" in inputs:
             refuse_additive("TransformerEncoder", "padding_mask", inputs["padding_mask"])
-        return super().call(inputs, *args, **kwargs)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
 
     def get_config(self):
         return {
