@@ -44,7 +44,8 @@ class TransformerEncoder(Encoder):
         num_segments: int, number of segments; with 0 there is no `segment_ids` input.
         embedding_norm: bool, whether the embeddings are normalized (BERT), by `norm`, or by
             layer norm where that is `"none"`.
-        pooler: `None`, or the activation of a dense layer over the first token (`"tanh"`: BERT).
+        pooler: `None`, or the activation of a dense layer over the first position (`"tanh"`:
+            BERT), which must not be padding.
         kernel_initializer: initializer of all kernels and trained embeddings.
         drop_path: float in [0, 1), stochastic depth: the rate at which samples skip the branches
             of the last layer while training; from 0 in the first layer it grows linearly.

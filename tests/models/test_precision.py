@@ -129,3 +129,27 @@ def test_lora_of_chosen_layers(rng):
         for i in range(2)
         for path in ("attention/output", "feed_forward/output", "feed_forward/intermediate")
     }
+
+
+def save_again(model, folder):
+    model.quantize("int8")
+    model.save(folder / "model.keras")
+    keras.saving.load_model(folder / "model.keras").save(folder / "again.keras")
+
+
+def save_preset(model, folder):
+    model.quantize("int8")
+    model.save_to_preset(folder / "preset")
+    TransformerEncoder.from_preset(str(folder / "preset"))
+
+
+def quantize_a_policy_map(model, folder):
+    policies = keras.dtype_policies.DTypePolicyMap("float32")
+    TransformerEncoder(**SMALL, dtype=policies).quantize("int8")
+
+
+@pytest.mark.parametrize("do", [save_again, save_preset, quantize_a_policy_map])
+def test_known_limits_of_keras_and_keras_hub(rng, do, tmp_path):
+    """The README names these; a newer Keras that can do them makes this test fail."""
+    with pytest.raises(ValueError):
+        do(TransformerEncoder(**SMALL), tmp_path)
