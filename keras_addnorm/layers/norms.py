@@ -119,7 +119,11 @@ def apply_norm(owner, layer, x, mask=None, training=None):
     `stateless_call`, so on JAX batch statistics would stay unused.
     """
     kwargs = {}
-    if mask is not None and uses_mask(layer):
+    # Running statistics need no mask, and Keras would attach it to the output: ops for nothing.
+    running = not training and isinstance(
+        layer, (keras.layers.BatchNormalization, PowerNormalization)
+    )
+    if mask is not None and uses_mask(layer) and not running:
         kwargs["mask"] = _keep(owner, x, mask)
     if training is not None and "training" in inspect.signature(layer.call).parameters:
         kwargs["training"] = training
