@@ -59,6 +59,16 @@ TINY_ENCODER = {
 }
 
 
+TINY_IMAGE_ENCODER = {
+    "image_shape": (8, 12, 3),
+    "patch_size": 4,
+    "num_layers": 2,
+    "num_heads": 2,
+    "hidden_dim": 8,
+    "intermediate_dim": 16,
+}
+
+
 def encoder_inputs(rng, batch=3, length=6, segments=False):
     """Token ids and masks for `TINY_ENCODER`; row i has `length - 2 * i` real tokens."""
     mask = np.arange(length) < length - 2 * np.arange(batch)[:, None]

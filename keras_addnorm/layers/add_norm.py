@@ -188,7 +188,7 @@ def _scale_axis(axis, branch_scale):
     if isinstance(axis, bool) or axis != -1:
         raise ValueError(
             "AddNorm: `branch_scale_axis` must be None (one scalar) or -1 (one scale a feature). "
-            f"Received: branch_scale_axis={axis!r}."
+            f"Received: branch_scale_axis={axis!r}. Pass -1 for LayerScale, nothing for ReZero."
         )
     if branch_scale is None:
         raise ValueError(

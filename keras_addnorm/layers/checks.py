@@ -56,7 +56,8 @@ def options(owner, name, value, cls, reserved):
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{owner}: `{name}` must be plain data, as the config is: numbers, strings, lists and "
-            f"dicts. Received: {name}={value!r}."
+            f"dicts. Received: {name}={value!r}. Pass the names of norms, activations and "
+            "initializers, not objects."
         ) from error
 
 
@@ -132,7 +133,7 @@ def flag_or_names(owner, name, value, names):
         return value
     raise ValueError(
         f"{owner}: `{name}` must be True, False, or a list of some of {', '.join(names)}. "
-        f"Received: {name}={value!r}."
+        f"Received: {name}={value!r}. Pass for instance {list(names[:1])}."
     )
 
 

@@ -44,8 +44,8 @@ def combine_masks(query, key, num_heads, *, query_mask, key_mask, value_mask, at
         where nothing is masked.
 
     Raises:
-        ValueError: if a mask has another shape, or, as far as the backend can tell, is a float
-            tensor with other values than 0 and 1.
+        ValueError: if a mask has another shape, or, as far as the backend can tell, holds
+            fractions or numbers below 0.
     """
     (batch, queries), keys = query.shape[:2], key.shape[1]
     parts = []
@@ -126,11 +126,11 @@ def refuse_additive(owner, name, mask):
         return
     whole = not keras.backend.is_float_dtype(dtype)
     if (values < 0).any() or not (whole or np.isin(values.astype("float64"), (0.0, 1.0)).all()):
+        also = ", or its numbers as `position_bias`" if owner == "MultiHeadAttention" else ""
         raise ValueError(
             f"{owner}: `{name}` must hold 0 and 1 only; masks here multiply, they are not added "
-            f"to scores. Received: a mask with values from {values.min()} to "
-            f"{values.max()}. Pass `mask == 0` of an additive mask, or pass the numbers as "
-            "`position_bias`."
+            f"to scores. Received: a mask with values from {values.min()} to {values.max()}. "
+            f"Pass `mask == 0` of an additive mask{also}."
         )
 
 

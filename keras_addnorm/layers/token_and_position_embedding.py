@@ -6,7 +6,8 @@ from keras import ops
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.dropout import Dropout
-from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config
+from keras_addnorm.layers.masking import multiply_masks, to_keep
+from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_mask
 from keras_addnorm.layers.position_encoding import (
     POSITIONS,
     check_offset,
@@ -48,7 +49,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         token_ids: int tensor `(batch, length)`, from 0 to `vocabulary_size - 1`.
         segment_ids: int tensor `(batch, length)`, required where there are segments.
         mask: `(batch, length)`; True or 1 for unpadded positions, for an `embedding_norm` that
-            averages over positions. Default: tokens other than 0 with `mask_zero`, else all.
+            averages over positions; with `mask_zero`, tokens other than 0 only.
         training: bool, whether dropout is active.
 
     Output shape:
@@ -179,7 +180,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             checks.ids_below(owner, "segment_ids", segment_ids, self.num_segments, "num_segments")
             x = ops.add(x, widen(self.segment_embedding(segment_ids)))
         if self.norm_layer is not None:
-            mask = self.compute_mask(token_ids) if mask is None else mask
+            mask = self._padding_mask(token_ids, mask) if uses_mask(self.norm_layer) else None
             x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask, training)
         x = self.dropout_layer(narrow(x, self.compute_dtype), training=training)
         if self.projection is None:
@@ -187,6 +188,13 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         rows = self.projection(flatten(x))  # [batch * length, embedding_dim]
         rows = narrow(rows, self.compute_dtype)
         return reshape(rows, (*token_ids.shape, self.embedding_dim), like=token_ids)
+
+    def _padding_mask(self, token_ids, mask):
+        """The product of a mask of the call and that of token 0; None if there is neither."""
+        sizes = dict(zip(("batch", "length"), token_ids.shape, strict=True))
+        masks = [m for m in (mask, self.compute_mask(token_ids)) if m is not None]
+        keep = [to_keep("TokenAndPositionEmbedding", "mask", m, **sizes) for m in masks]
+        return multiply_masks(keep)
 
     def compute_mask(self, token_ids, mask=None):
         return ops.not_equal(token_ids, 0) if self.mask_zero else None

@@ -4,7 +4,6 @@ import keras
 
 from keras_addnorm.layers import TokenAndPositionEmbedding, checks
 from keras_addnorm.layers.masking import refuse_additive
-from keras_addnorm.layers.norms import uses_mask
 from keras_addnorm.layers.position_encoding import POSITIONS
 from keras_addnorm.models.blocks import ATTENTION_POSITIONS, MAX_SIZE, Blocks
 from keras_addnorm.models.encoder import Encoder
@@ -176,12 +175,7 @@ class TransformerEncoder(Encoder):
         if num_segments:
             inputs["segment_ids"] = token_input("segment_ids")
         mask = inputs["padding_mask"]
-        norm_mask = embeddings.norm_layer is not None and uses_mask(embeddings.norm_layer)
-        x = embeddings(
-            inputs["token_ids"],
-            segment_ids=inputs.get("segment_ids"),
-            mask=mask if norm_mask else None,
-        )
+        x = embeddings(inputs["token_ids"], segment_ids=inputs.get("segment_ids"), mask=mask)
         super().__init__(inputs=inputs, outputs=blocks(x, mask), dtype=dtype, **kwargs)
 
         # === Config ===

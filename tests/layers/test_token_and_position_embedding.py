@@ -305,3 +305,21 @@ def test_ids_out_of_range(name, bad):
     limit = {"token_ids": "vocabulary_size=11", "segment_ids": "num_segments=2"}[name]
     assert f"`{name}` must be from 0 to" in str(error.value) and limit in str(error.value)
     assert f"values from {min(bad, 1)} to {max(bad, 1)}" in str(error.value)
+
+
+@pytest.mark.parametrize("norm", ["batch_norm", "power_norm"])
+def test_mask_and_mask_of_token_zero_combine(rng, norm):
+    """What either hides is in no statistic."""
+    ids, mask = np.array([[3, 4, 0, 5], [6, 0, 7, 8]]), np.array([[1, 1, 1, 0], [1, 1, 0, 1]])
+    both = (ids != 0) & (mask == 1)
+    outputs = []
+    for other in (9, 1):
+        hidden = np.where((ids != 0) & (mask == 0), other, ids)
+        layer = TokenAndPositionEmbedding(
+            11, 8, 4, embedding_norm=norm, mask_zero=True, embeddings_initializer=SEEDED
+        )
+        outputs.append(to_numpy(layer(hidden, mask=mask, training=True))[both])
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
+SEEDED = keras.initializers.RandomNormal(seed=3)

@@ -8,16 +8,8 @@ import pytest
 
 from keras_addnorm.models import ImageEncoder
 from tests import reference
-from tests.common import flat_outputs, randomize, to_numpy, weights_of
+from tests.common import TINY_IMAGE_ENCODER, flat_outputs, randomize, to_numpy, weights_of
 
-TINY = {
-    "image_shape": (8, 12, 3),
-    "patch_size": 4,
-    "num_layers": 2,
-    "num_heads": 2,
-    "hidden_dim": 8,
-    "intermediate_dim": 16,
-}
 VARIANTS = [
     {"pooler": "tanh"},
     {"residual": "layer_scale", "embedding_options": {"num_register_tokens": 2}},
@@ -34,7 +26,7 @@ def images(rng, batch=2):
 
 @each_variant
 def test_values(rng, kwargs):
-    encoder = randomize(ImageEncoder(**{**TINY, **kwargs}), rng)
+    encoder = randomize(ImageEncoder(**{**TINY_IMAGE_ENCODER, **kwargs}), rng)
     config, weights, inputs = encoder.get_config(), weights_of(encoder), images(rng)
     size = config["patch_size"]
     x = reference.patch_embedding(
@@ -54,7 +46,9 @@ def test_values(rng, kwargs):
 
 @each_variant
 def test_files_and_config(rng, kwargs, tmp_path):
-    encoder = randomize(ImageEncoder(**{**TINY, **kwargs}, drop_path=0.0, dropout=0.1), rng)
+    encoder = randomize(
+        ImageEncoder(**{**TINY_IMAGE_ENCODER, **kwargs}, drop_path=0.0, dropout=0.1), rng
+    )
     config = encoder.get_config()
     revived = ImageEncoder.from_config(json.loads(json.dumps(config)))
     assert revived.get_config() == config
@@ -73,7 +67,7 @@ def test_files_and_config(rng, kwargs, tmp_path):
 
 
 def test_trains(rng):
-    encoder = randomize(ImageEncoder(**TINY, drop_path=0.2, dropout=0.1), rng)
+    encoder = randomize(ImageEncoder(**TINY_IMAGE_ENCODER, drop_path=0.2, dropout=0.1), rng)
     logits = keras.layers.Dense(1)(encoder.output["sequence_output"][:, 0])
     model = keras.Model(encoder.input, logits)
     model.compile("adam", "mse")
@@ -98,6 +92,6 @@ def test_trains(rng):
 )
 def test_bad_argument_is_named_with_its_fix(kwargs, name, fix):
     with pytest.raises(ValueError) as error:
-        ImageEncoder(**{**TINY, **kwargs})
+        ImageEncoder(**{**TINY_IMAGE_ENCODER, **kwargs})
     assert name in str(error.value)
     assert fix in str(error.value)

@@ -5,7 +5,7 @@ import pytest
 from keras import ops
 
 from keras_addnorm.models import ImageEncoder, TransformerEncoder
-from tests.common import TINY_ENCODER, encoder_inputs
+from tests.common import TINY_ENCODER, TINY_IMAGE_ENCODER, encoder_inputs
 
 pytest.importorskip("grain", reason="KerasHub's test case imports grain")
 
@@ -85,16 +85,9 @@ class TransformerEncoderTest(test_case.TestCase):
         )
 
     def test_image_saving(self):
-        images = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+        images = np.random.default_rng(0).normal(size=(2, 8, 12, 3)).astype("float32")
         self.run_model_saving_test(
             cls=ImageEncoder,
-            init_kwargs={
-                "image_shape": (8, 8, 3),
-                "patch_size": 4,
-                "num_layers": 2,
-                "num_heads": 2,
-                "hidden_dim": 8,
-                "intermediate_dim": 16,
-            },
+            init_kwargs=TINY_IMAGE_ENCODER,
             input_data={"images": ops.convert_to_tensor(images)},
         )
