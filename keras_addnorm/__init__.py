@@ -4,7 +4,32 @@ from keras_addnorm import layers, models
 
 __version__ = "0.1.0"
 
-__all__ = ["export", "layers", "models", "zoo"]
+__all__ = ["export", "layers", "load_model", "models", "zoo"]
+
+
+def load_model(source):
+    """Loads a model from a file or folder, as `keras_addnorm.zoo.load`.
+
+    Keras loads a `.keras` file only once the package of its classes is imported; whoever calls
+    this has imported it. Nothing is unpickled, and no code of a file is run.
+
+    Args:
+        source: path of a `.keras` file, of a KerasHub preset folder or of a Hugging Face
+            checkpoint, `"hf://owner/name"`, or `"minilm"`.
+
+    Returns:
+        The model.
+
+    Raises:
+        CheckpointError, ValueError, ImportError, OSError: as `keras_addnorm.zoo.load`.
+
+    Example:
+
+    ```python
+    model = keras_addnorm.load_model("my_encoder.keras")
+    ```
+    """
+    return __getattr__("zoo").load(source)
 
 
 def __getattr__(name):
