@@ -82,6 +82,11 @@ def norm(weights, x, kind="layer_norm", epsilon=1e-5, mask=None, training=False)
         return dynamic_tanh(x, weights["alpha"], weights["gamma"], weights["beta"])
     if kind == "layer_norm":
         return layer_norm(x, weights["gamma"], weights["beta"], epsilon)
+    if kind == "layer_norm_no_bias":
+        assert "beta" not in weights
+        return layer_norm(x, weights["gamma"], 0.0, epsilon)
+    if kind == "affine":
+        return weights["gamma"] * x + weights["beta"]
     if kind == "rms_norm":
         return rms_norm(x, weights["scale"], epsilon)
     assert kind == "none"

@@ -19,7 +19,10 @@ from tests.common import randomize, to_numpy, weights_of
 from tests.reference import below
 
 LIMIT = 1e-4  # worst absolute error of a float32 layer against float64
-NORMS = ["layer_norm", "rms_norm", "batch_norm", "power_norm", "dynamic_tanh", "none"]
+NORMS = [
+    *("layer_norm", "layer_norm_no_bias", "rms_norm", "batch_norm", "power_norm"),
+    *("dynamic_tanh", "affine", "none"),
+]
 CI, SLOW = 10, 100  # configurations of each of the seven layers
 
 seeds = st.integers(0, 2**32 - 1)

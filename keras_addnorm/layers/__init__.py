@@ -4,7 +4,7 @@ from keras_addnorm.layers.add_norm import AddNorm
 from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.feed_forward import FeedForward
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
-from keras_addnorm.layers.norms import DynamicTanh, PowerNormalization
+from keras_addnorm.layers.norms import Affine, DynamicTanh, PowerNormalization
 from keras_addnorm.layers.patch_embedding import PatchEmbedding
 from keras_addnorm.layers.pooling import SequencePooling
 from keras_addnorm.layers.position_bias import ALiBi, RelativePositionBias
@@ -19,6 +19,7 @@ from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLay
 __all__ = [
     "ALiBi",
     "AddNorm",
+    "Affine",
     "Dropout",
     "DynamicTanh",
     "FeedForward",

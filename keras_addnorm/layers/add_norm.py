@@ -22,9 +22,9 @@ class AddNorm(keras.layers.Layer):
     sum is taken and normalized in float32.
 
     Args:
-        norm: `"layer_norm"` (default), `"rms_norm"`, `"batch_norm"`, `"power_norm"`,
-            `"dynamic_tanh"`, `"none"`, or a Keras layer instance, which is copied, with the dtype
-            policy of this layer.
+        norm: `"layer_norm"` (default), `"layer_norm_no_bias"`, `"rms_norm"`, `"batch_norm"`,
+            `"power_norm"`, `"dynamic_tanh"`, `"affine"`, `"none"`, or a Keras layer instance,
+            which is copied, with the dtype policy of this layer.
         epsilon: float above 0, added to the variance. Not used by a norm given as a layer.
         residual_scale: float, the constant that multiplies `x` (DeepNorm's alpha).
         branch_scale: `None` for no scale, or a float: where the trainable scale that multiplies

@@ -6,14 +6,16 @@ Every one is a case of
 
 with g and b trainable, and mu and sigma computed in float32 whatever the dtype policy:
 
-| norm         | f                      | mu   | sigma                     | g     | b    |
-|--------------|------------------------|------|---------------------------|-------|------|
-| layer_norm   | identity               | E[x] | sqrt(E[(x - mu)^2] + eps) | gamma | beta |
-| rms_norm     | identity               | 0    | sqrt(E[x^2] + eps)        | scale | 0    |
-| batch_norm   | identity               | R[x] | sqrt(R[(x - mu)^2] + eps) | gamma | beta |
-| power_norm   | identity               | 0    | sqrt(R[x^2] + eps)        | gamma | beta |
-| dynamic_tanh | gamma * tanh(.) + beta | 0    | 1                         | alpha | 0    |
-| none         | identity               | 0    | 1                         | 1     | 0    |
+| norm               | f                      | mu   | sigma                     | g     | b    |
+|--------------------|------------------------|------|---------------------------|-------|------|
+| layer_norm         | identity               | E[x] | sqrt(E[(x - mu)^2] + eps) | gamma | beta |
+| layer_norm_no_bias | identity               | E[x] | sqrt(E[(x - mu)^2] + eps) | gamma | 0    |
+| rms_norm           | identity               | 0    | sqrt(E[x^2] + eps)        | scale | 0    |
+| batch_norm         | identity               | R[x] | sqrt(R[(x - mu)^2] + eps) | gamma | beta |
+| power_norm         | identity               | 0    | sqrt(R[x^2] + eps)        | gamma | beta |
+| dynamic_tanh       | gamma * tanh(.) + beta | 0    | 1                         | alpha | 0    |
+| affine             | identity               | 0    | 1                         | gamma | beta |
+| none               | identity               | 0    | 1                         | 1     | 0    |
 
 E averages over the features of one position. R averages one feature over rows: all unpadded
 positions of the batch while training, and running averages of those at inference. A batch that is
@@ -27,12 +29,17 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.masking import with_attached
+from keras_addnorm.layers.precision import narrow
 
 MOMENTUM = 0.99  # the share that running averages keep of themselves in a training step
 
 
 def _layer_norm(epsilon, **kwargs):
     return keras.layers.LayerNormalization(epsilon=epsilon, **kwargs)
+
+
+def _layer_norm_no_bias(epsilon, **kwargs):
+    return keras.layers.LayerNormalization(epsilon=epsilon, center=False, **kwargs)
 
 
 def _rms_norm(epsilon, **kwargs):
@@ -71,16 +78,22 @@ def _dynamic_tanh(epsilon, **kwargs):
     return DynamicTanh(**kwargs)
 
 
+def _affine(epsilon, **kwargs):
+    return Affine(**kwargs)
+
+
 def _no_norm(epsilon, **kwargs):
     return keras.layers.Identity(**kwargs)
 
 
 NORMS = {
     "layer_norm": _layer_norm,
+    "layer_norm_no_bias": _layer_norm_no_bias,
     "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
     "power_norm": _power_norm,
     "dynamic_tanh": _dynamic_tanh,
+    "affine": _affine,
     "none": _no_norm,
 }
 
@@ -280,3 +293,49 @@ class DynamicTanh(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable(package="keras_addnorm")
+class Affine(keras.layers.Layer):
+    """Scales and shifts each feature, in float32: what is left of a norm without its statistics.
+
+        output = gamma * x + beta
+
+    MobileBERT calls it NoNorm: it is faster than layer norm and can take its place in a student
+    that learns from a teacher.
+
+    Call arguments:
+        x: float tensor `(..., features)`. Its Keras mask is kept.
+
+    Output shape:
+        The shape of `x`.
+
+    Raises:
+        ValueError: on an unknown argument.
+
+    Example:
+
+    ```python
+    y = Affine()(x)
+    ```
+
+    Source: Sun et al., arXiv:2004.02984, section 3.3.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**checks.known_arguments(Affine, kwargs))
+        self.supports_masking = True
+
+    def build(self, x_shape):
+        shape = (x_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones", autocast=False)
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros", autocast=False)
+        self.built = True
+
+    def call(self, x):
+        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        output = ops.add(ops.multiply(ops.cast(x, "float32"), gamma), beta)
+        return narrow(output, self.compute_dtype)
+
+    def compute_output_shape(self, x_shape):
+        return x_shape

@@ -214,8 +214,8 @@ def test_norm_layer_works_in_the_precision_of_the_owner(rng):
 @pytest.mark.parametrize(
     ("kwargs", "name", "fix"),
     [
-        ({"norm": "batch"}, "norm", "'dynamic_tanh', 'none', or a Keras layer"),
-        ({"branch_norm": "batch"}, "branch_norm", "'dynamic_tanh', 'none', or a Keras layer"),
+        ({"norm": "batch"}, "norm", "'affine', 'none', or a Keras layer"),
+        ({"branch_norm": "batch"}, "branch_norm", "'affine', 'none', or a Keras layer"),
         ({"branch_scale_axis": -1}, "branch_scale_axis", "Pass for instance branch_scale=1e-5"),
         ({"branch_scale_axis": 1, "branch_scale": 1.0}, "branch_scale_axis", "or -1"),
         ({"branch_scale_axis": True, "branch_scale": 1.0}, "branch_scale_axis", "or -1"),

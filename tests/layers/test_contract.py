@@ -78,6 +78,8 @@ CASES = [
         tokens("mask"),
     ),
     Case("AddNorm", {"norm": "dynamic_tanh", "branch_norm": "layer_norm"}, floats("x", "y")),
+    Case("AddNorm", {"norm": "affine", "branch_norm": "layer_norm_no_bias"}, floats("x", "y")),
+    Case("Affine", {}, floats("x")),
     Case("Dropout", {"rate": 0.1, "noise_shape": (None, 1, None), "seed": 1}, floats("inputs")),
     Case("DynamicTanh", {"alpha": 0.75}, floats("x")),
     Case("FeedForward", {"intermediate_dim": 16}, floats("x")),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_addnorm.layers import AddNorm, DynamicTanh, PowerNormalization
+from keras_addnorm.layers import AddNorm, Affine, DynamicTanh, PowerNormalization
 from keras_addnorm.layers.norms import NORMS, make_norm
 from tests import reference
 from tests.common import keras_mask, randomize, to_numpy, weights_of, with_keras_mask
@@ -214,6 +214,7 @@ def test_power_norm_keeps_the_keras_mask():
         (lambda: PowerNormalization(epsilonn=1.0), "Did you mean `epsilon`"),
         (lambda: DynamicTanh(alpha=float("nan")), "`alpha` must be a finite.*Pass a float"),
         (lambda: DynamicTanh(alfa=1.0), "Did you mean `alpha`"),
+        (lambda: Affine(epsilon=1e-5), "Affine has no argument `epsilon`"),
     ],
 )
 def test_bad_argument_is_named_with_its_fix(make, message):

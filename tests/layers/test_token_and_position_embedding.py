@@ -281,7 +281,7 @@ def test_segments_missing_or_not_wanted(rng, num_segments, call, received):
         ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("inf")}, "epsilon", "finite"),
-        ({"embedding_norm": "batch"}, "embedding_norm", "'dynamic_tanh', 'none'"),
+        ({"embedding_norm": "batch"}, "embedding_norm", "'affine', 'none'"),
         ({"positions": "learned"}, "positions", "Did you mean `position`?"),
     ],
 )

@@ -144,7 +144,7 @@ def test_quantized_model_is_saved_bit_equal(rng, tmp_path):
         ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"dropout": "a"}, "dropout", "Pass a float"),
         ({"activation": "rellu"}, "activation", "'gelu_tanh', "),
-        ({"norm": "batch"}, "norm", "'dynamic_tanh', 'none', or a Keras layer"),
+        ({"norm": "batch"}, "norm", "'affine', 'none', or a Keras layer"),
         ({"epsilon": 0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("nan")}, "epsilon", "finite"),
         ({"dropuot": 0.1}, "dropuot", "Did you mean `dropout`?"),
