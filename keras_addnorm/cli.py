@@ -125,9 +125,9 @@ def run_export(args, progress):
             "End OUT in .tflite to quantize."
         )
     from keras_addnorm import export, zoo
-    from keras_addnorm.export.files import refuse_existing
     from keras_addnorm.export.recipes import get_recipe
     from keras_addnorm.export.tables import report_table
+    from keras_addnorm.files import refuse_existing
 
     refuse_existing([path], args.overwrite)
     recipe = get_recipe(args.quantization)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_addnorm.export import files
+from keras_addnorm import files
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.recipes import RECIPES

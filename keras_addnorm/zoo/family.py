@@ -3,32 +3,113 @@
 import dataclasses
 from collections.abc import Callable
 
+from keras_addnorm.models import TransformerEncoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What one class of transformers puts on the encoder, such as `BertForMaskedLM`.
+
+    Attributes:
+        task: a key of `zoo.tasks.TASKS`.
+        arguments: `(ConfigReader, encoder_config) -> dict`, arguments of the task's class; they
+            hold all that `config_keys` needs.
+        weights: `(encoder_config, arguments) -> list[Weight]`, without those of the encoder. Names
+            of tensors are whole.
+        config_keys: `(encoder_config, arguments) -> dict`, the inverse of `arguments`: keys of
+            `config.json`.
+        copies: dict of tensors that older files hold as a copy of another one (tied weights).
+    """
+
+    task: str
+    arguments: Callable
+    weights: Callable
+    config_keys: Callable
+    copies: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasHub:
+    """The same family among KerasHub's backbones.
+
+    Attributes:
+        backbone: name of the class in `keras_hub.models`.
+        encoder_config: `(ConfigReader) -> dict`, from the backbone's config.
+        backbone_config: `(encoder_config) -> dict`, its inverse.
+        weights: `(encoder_config) -> list[Weight]`; tensors are paths of the backbone's variables.
+        ignored_keys: keys of the backbone's config that do not change what it computes.
+    """
+
+    backbone: str
+    encoder_config: Callable
+    backbone_config: Callable
+    weights: Callable
+    ignored_keys: frozenset = frozenset()
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A published architecture.
+
+    Attributes:
+        config: the keys of its `config.json` that are not the family's defaults.
+        parameters: number of weights of the encoder, with the pooler where it has one.
+        source: Hugging Face repository of the checkpoint that has it.
+        license: SPDX identifier of that checkpoint's licence.
+        paper: where it is described.
+        weights: a key of `sources.PACKAGES` where a registry package carries its weights.
+    """
+
+    config: dict
+    parameters: int
+    source: str
+    license: str
+    paper: str
+    weights: str | None = None
+
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """One family of Hugging Face checkpoints.
+    """One family of checkpoints.
 
     Attributes:
-        encoder_config: `(ConfigReader) -> dict`, the arguments of `TransformerEncoder`, without
-            `pooler`.
+        model_type: `model_type` in `config.json`.
+        architecture: transformers' class of the bare encoder.
+        encoder_config: `(ConfigReader) -> dict`, all arguments of the encoder that are not its
+            defaults.
+        config_keys: `(encoder_config) -> dict`, its inverse: the keys of `config.json`.
+        weights: `(encoder_config) -> list[Weight]`, names of tensors without `prefix`.
+        prefix: what the encoder's tensors start with in a checkpoint with a head.
+        anchor: a tensor that every checkpoint has, without prefix.
+        pooler: a tensor that only encoders with a pooler have, without prefix.
+        heads: dict of `Head`, by transformers' class.
+        head_prefixes: what the tensors of heads start with, all heads of the family.
+        buffers: tensors that are no weights, without prefix.
         ignored_keys: config keys that do not change what the encoder computes.
-        weight_table: `(encoder_config, has_pooler, prefix) -> list[Weight]`.
         renames: endings of tensor names in older checkpoints, and what they are called today.
-        prefix: what tensor names start with when the checkpoint has a head, such as `"bert."`.
-        anchor: a tensor every checkpoint of the family has, without prefix.
-        pooler: `(tensor, activation)`: the tensor that tells that there is a pooler.
-        heads: prefixes of tensors that belong to task heads.
-        buffers: tensors that are no weights.
-        preprocessor: `(folder, encoder_config) -> keras_hub Preprocessor`.
+        keras_hub: `KerasHub`, where it has this family.
+        presets: dict of `Preset` by name.
+        encoder: class of the encoder.
     """
 
+    model_type: str
+    architecture: str
     encoder_config: Callable
-    ignored_keys: frozenset
-    weight_table: Callable
-    renames: dict
+    config_keys: Callable
+    weights: Callable
     prefix: str
     anchor: str
-    pooler: tuple
-    heads: tuple
-    buffers: frozenset
-    preprocessor: Callable
+    pooler: str | None = None
+    heads: dict = dataclasses.field(default_factory=dict)
+    head_prefixes: tuple = ()
+    buffers: frozenset = frozenset()
+    ignored_keys: frozenset = frozenset()
+    renames: dict = dataclasses.field(default_factory=dict)
+    keras_hub: KerasHub | None = None
+    presets: dict = dataclasses.field(default_factory=dict)
+    encoder: type = TransformerEncoder
+
+    def encoder_weights(self, config, prefix):
+        """The encoder's table, with the prefix of a checkpoint."""
+        rows = self.weights(config)
+        return [dataclasses.replace(row, tensor=prefix + row.tensor) for row in rows]

@@ -1,5 +1,6 @@
 """The modules that sentence-transformers stacks on an encoder: pooling and normalization."""
 
+import json
 import pathlib
 
 from keras_addnorm.zoo.errors import CheckpointError
@@ -77,3 +78,33 @@ def _pooling(folder, config):
             [f"pooling is supported as one of {', '.join(POOLING_KEYS)}; got {modes or 'none'}"],
         )
     return names[modes[0]]
+
+
+def write_modules(folder, embedder):
+    """Writes the files that make sentence-transformers load a checkpoint as this embedder."""
+    kinds = ["Transformer", "Pooling"] + ["Normalize"] * embedder.normalize
+    modules = [
+        {
+            "idx": index,
+            "name": str(index),
+            "path": f"{index}_{kind}" if index else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for index, kind in enumerate(kinds)
+    ]
+    _write_json(folder / "modules.json", modules)
+    pooling = {
+        "word_embedding_dimension": embedder.backbone.hidden_dim,
+        **{key: name == embedder.pooling for key, name in POOLING_KEYS.items()},
+    }
+    for index, kind in enumerate(kinds[1:], 1):
+        (folder / f"{index}_{kind}").mkdir()
+    _write_json(folder / "1_Pooling" / "config.json", pooling)
+    if embedder.preprocessor is not None:
+        length = embedder.preprocessor.sequence_length
+        settings = {"max_seq_length": length, "do_lower_case": False}
+        _write_json(folder / "sentence_bert_config.json", settings)
+
+
+def _write_json(path, value):
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

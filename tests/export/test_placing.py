@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from keras_addnorm import export
-from keras_addnorm.export import files
+from keras_addnorm import export, files
 from tests.export import common
 
 
@@ -28,7 +27,7 @@ def test_a_file_with_the_name_of_the_report_is_not_replaced_unasked(tmp_path):
 def test_overwriting_never_deletes_a_folder_that_holds_no_saved_model(tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "photo.jpg").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds no SavedModel"):
+    with pytest.raises(FileExistsError, match="holds no saved_model.pb"):
         export.to_saved_model(common.encoder(), tmp_path / "m", overwrite=True)
     assert (tmp_path / "m" / "photo.jpg").read_text() == "mine"
 

@@ -5,11 +5,13 @@ import json
 import pathlib
 import shutil
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tests.common import to_numpy
+
 DATA = pathlib.Path(__file__).with_name("data")
-CHECKPOINTS = ("bert_plain", "bert_masked_lm")
 
 # transformers and we sum in different orders; after some ten float32 matmuls of values around 1,
 # 2e-5 is a few units in the last place. The bound is that of the project for hidden states.
@@ -21,16 +23,47 @@ needs_weights = pytest.mark.skipif(
 )
 
 
+NAMES = {
+    "input_ids": "token_ids",
+    "attention_mask": "padding_mask",
+    "token_type_ids": "segment_ids",
+    "pixel_values": "images",
+}
+
+
+def our_inputs(inputs):
+    """Inputs of transformers by our names, with our dtypes and channels last."""
+    ours = {NAMES[name]: value for name, value in inputs.items()}
+    if "images" in ours:
+        return {"images": ours["images"].transpose(0, 2, 3, 1)}
+    return {name: value.astype("int32") for name, value in ours.items()}
+
+
 def reference(path):
     """(inputs by our names, outputs) of a file that make_reference.py wrote."""
     tensors = load_file(path)
-    names = {
-        "input_ids": "token_ids",
-        "attention_mask": "padding_mask",
-        "token_type_ids": "segment_ids",
-    }
-    inputs = {ours: tensors.pop(theirs).astype("int32") for theirs, ours in names.items()}
-    return inputs, tensors
+    inputs = {name: tensors.pop(name) for name in NAMES if name in tensors}
+    return our_inputs(inputs), tensors
+
+
+def compare(model, inputs, expected):
+    """Asserts that an encoder or task computes what transformers did, at unpadded positions."""
+    mask = inputs.get("padding_mask")
+    inputs = dict(inputs)
+    if "mask_positions" in model.input:  # of a MaskedLM: all of them
+        positions = np.arange(mask.shape[1], dtype="int32")
+        inputs["mask_positions"] = np.broadcast_to(positions, mask.shape)
+    if mask is not None and "segment_ids" in model.input:
+        inputs.setdefault("segment_ids", np.zeros_like(mask))
+    outputs = model({name: inputs[name] for name in model.input})
+    outputs = outputs if isinstance(outputs, dict) else {"logits": outputs}
+    keys = [key for key in expected if key.endswith("logits") == ("sequence_output" not in outputs)]
+    assert sorted(keys) == sorted(outputs)
+    for key in keys:
+        per_token = mask is not None and outputs[key].shape[:2] == mask.shape
+        kept = mask.astype(bool) if per_token else ...
+        difference = np.abs(to_numpy(outputs[key]) - expected[key])[kept].max()
+        assert difference <= HIDDEN_STATES, f"{key}: {difference}"
 
 
 def copy_checkpoint(tmp_path, name="bert_plain", **keys):

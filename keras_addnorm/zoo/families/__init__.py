@@ -2,4 +2,5 @@
 
 from keras_addnorm.zoo.families import bert
 
-FAMILIES = {"bert": bert.FAMILY}
+# In this order an encoder of ours is recognized as one of a family (`zoo.to_hugging_face`).
+FAMILIES = {module.FAMILY.model_type: module.FAMILY for module in (bert,)}

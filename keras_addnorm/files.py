@@ -68,13 +68,18 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def refuse_existing(paths, overwrite):
+def refuse_existing(paths, overwrite, marker="saved_model.pb"):
     """Raises if one of `paths` must not be replaced: the model first, then what lies beside it.
+
+    Args:
+        paths: where things are going to be written.
+        overwrite: whether files, and a model's folder, may be replaced.
+        marker: the file that every folder of such a model holds.
 
     Raises:
         ValueError: if the model's path has no name.
-        FileExistsError: if one exists and `overwrite` is False, or is a folder that no export
-            made: those are never replaced.
+        FileExistsError: if one exists and `overwrite` is False, or is a folder without `marker`:
+            those are never replaced.
     """
     model = pathlib.Path(paths[0])
     if model.name in ("", ".."):
@@ -87,10 +92,10 @@ def refuse_existing(paths, overwrite):
                 f"{path} exists already and is left as it is. Pass overwrite=True (--overwrite on "
                 "the command line) to replace it, or choose another name."
             )
-        replaceable = path == model and (path / "saved_model.pb").is_file()
+        replaceable = path == model and (path / marker).is_file()
         if path.is_dir() and any(path.iterdir()) and not replaceable:
             raise FileExistsError(
-                f"{path} is a folder that holds no SavedModel; overwriting it would delete what "
+                f"{path} is a folder that holds no {marker}; overwriting it would delete what "
                 "is in it. Choose another name."
             )
 

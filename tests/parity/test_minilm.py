@@ -1,4 +1,4 @@
-"""Live comparison with transformers and torch: `make parity`."""
+"""Live comparison of all-MiniLM-L6-v2 with transformers and torch: `make parity`."""
 
 import numpy as np
 import pytest
@@ -10,55 +10,7 @@ transformers = pytest.importorskip("transformers")
 from keras_addnorm import zoo  # noqa: E402
 from tests.common import to_numpy  # noqa: E402
 from tests.zoo.common import HIDDEN_STATES, needs_weights  # noqa: E402
-from tests.zoo.make_reference import COMMON, padded_inputs, randomize, run  # noqa: E402
-
-KEYS = {
-    "defaults": {},
-    "gelu_new": {"hidden_act": "gelu_new"},
-    "relu, wide": {"hidden_act": "relu", "intermediate_size": 70},
-    "silu": {"hidden_act": "silu"},
-    "tanh": {"hidden_act": "tanh"},
-    "large epsilon": {"layer_norm_eps": 1e-1},
-    "one head": {"num_attention_heads": 1},
-    "a feature a head": {"num_attention_heads": 16},
-    "one segment": {"type_vocab_size": 1},
-    "five segments": {"type_vocab_size": 5},
-    "short": {"max_position_embeddings": 12},
-    "pad id": {"pad_token_id": 7},
-    "deep": {"num_hidden_layers": 5},
-}
-HEADS = ("BertModel", "BertForMaskedLM", "BertForSequenceClassification", "BertForPreTraining")
-
-
-def compare(model, folder, config, seed=0):
-    randomize(model, seed)
-    model.save_pretrained(folder)
-    inputs = padded_inputs(config, np.random.default_rng(seed))
-    expected = run(getattr(model, "bert", model), inputs)
-    encoder = zoo.from_hugging_face(folder)
-    outputs = encoder(
-        {
-            "token_ids": inputs["input_ids"],
-            "padding_mask": inputs["attention_mask"],
-            "segment_ids": inputs["token_type_ids"],
-        }
-    )
-    assert sorted(outputs) == sorted(expected)
-    for key in expected:
-        difference = np.abs(to_numpy(outputs[key]) - expected[key]).max()
-        assert difference <= HIDDEN_STATES, f"{key}: {difference}"
-
-
-@pytest.mark.parametrize("name", KEYS)
-def test_tiny_random_checkpoints(tmp_path, name):
-    config = transformers.BertConfig(**{**COMMON, "num_attention_heads": 4, **KEYS[name]})
-    compare(transformers.BertModel(config), tmp_path, config)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_checkpoints_with_a_head(tmp_path, head):
-    config = transformers.BertConfig(**COMMON, num_attention_heads=2)
-    compare(getattr(transformers, head)(config), tmp_path, config, seed=3)
+from tests.zoo.make_reference import run  # noqa: E402
 
 
 @needs_weights

@@ -1,0 +1,98 @@
+"""KerasHub's backbones as encoders of ours, and back."""
+
+import keras_hub
+
+from keras_addnorm.zoo.config import ConfigReader
+from keras_addnorm.zoo.errors import CheckpointError
+from keras_addnorm.zoo.families import FAMILIES
+from keras_addnorm.zoo.recognize import keras_hub_family
+from keras_addnorm.zoo.weight import collect_tensors, load_weights
+
+# Keys that every backbone's config has.
+_IGNORED = frozenset({"name", "trainable", "dtype"})
+
+
+def from_keras_hub(backbone_or_preset, dtype="float32"):
+    """Builds the encoder of ours that computes what a KerasHub backbone computes.
+
+    Args:
+        backbone_or_preset: a backbone, or what its `from_preset` takes: a preset's name, a folder,
+            or `"hf://..."`, `"kaggle://..."`.
+        dtype: dtype policy of the layers.
+
+    Returns:
+        A `TransformerEncoder` or `ImageEncoder`.
+
+    Raises:
+        CheckpointError: listing everything about the backbone that cannot be honoured.
+
+    Example:
+
+    ```python
+    backbone = keras_hub.models.BertBackbone.from_preset("bert_tiny_en_uncased")
+    encoder = keras_addnorm.zoo.from_keras_hub(backbone)
+    ```
+    """
+    backbone = backbone_or_preset
+    if isinstance(backbone, str):
+        backbone = keras_hub.models.Backbone.from_preset(backbone)
+    family = _family(backbone)
+    hub = family.keras_hub
+    reader = ConfigReader(backbone.get_config(), _IGNORED | hub.ignored_keys)
+    config = hub.encoder_config(reader)
+    problems = reader.finish()
+    if not problems:
+        weights = hub.weights(config)
+        variables = {variable.path: variable for variable in backbone.weights}
+        problems = _problems(variables, weights)
+    if problems:
+        raise CheckpointError(f"the {type(backbone).__name__}", problems)
+    encoder = family.encoder(**config, dtype=dtype)
+    load_weights(encoder, lambda row: variables[row.tensor].numpy(), weights)
+    return encoder
+
+
+def to_keras_hub(encoder, dtype="float32"):
+    """Builds the KerasHub backbone that computes what an encoder of ours computes.
+
+    Args:
+        encoder: a `TransformerEncoder` or `ImageEncoder`.
+        dtype: dtype policy of the backbone.
+
+    Raises:
+        ValueError: if KerasHub has no backbone that computes exactly this; the message says why.
+
+    Example:
+
+    ```python
+    backbone = keras_addnorm.zoo.to_keras_hub(encoder)
+    ```
+    """
+    family, config = keras_hub_family(encoder)
+    backbone = getattr(keras_hub.models, family.keras_hub.backbone)(**config, dtype=dtype)
+    tensors = collect_tensors(encoder, family.keras_hub.weights(encoder.get_config()))
+    for variable in backbone.weights:
+        variable.assign(tensors[variable.path])
+    return backbone
+
+
+def _family(backbone):
+    hubs = {f.keras_hub.backbone: f for f in FAMILIES.values() if f.keras_hub is not None}
+    for name, family in hubs.items():
+        if type(backbone) is getattr(keras_hub.models, name):
+            return family
+    raise CheckpointError(
+        f"an object of type {type(backbone).__name__}",
+        [f"it is no KerasHub backbone of the zoo, which has {', '.join(hubs)}"],
+    )
+
+
+def _problems(variables, weights):
+    rows = {row.tensor: row for row in weights}
+    problems = [f"variable `{path}` is missing" for path in sorted(rows.keys() - variables)]
+    problems += [f"variable `{p}` is not understood" for p in sorted(variables.keys() - rows)]
+    for path in sorted(rows.keys() & variables):
+        shape = tuple(variables[path].shape)
+        if shape != rows[path].shape:
+            problems.append(f"variable `{path}` has shape {shape}, not {rows[path].shape}")
+    return problems
