@@ -48,24 +48,35 @@ class KerasHub:
 
 
 @dataclasses.dataclass(frozen=True)
+class Published:
+    """Where the weights of a checkpoint are.
+
+    Attributes:
+        repository: `owner/name` on Hugging Face.
+        license: SPDX identifier of the licence of the weights.
+        package: a key of `sources.PACKAGES` where a registry package carries them.
+    """
+
+    repository: str
+    license: str
+    package: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Preset:
-    """A published architecture.
+    """A published architecture, and the checkpoints that have it.
 
     Attributes:
         config: the keys of its `config.json` that are not the family's defaults.
-        parameters: number of weights of the encoder, with the pooler where it has one.
-        source: Hugging Face repository of the checkpoint that has it.
-        license: SPDX identifier of that checkpoint's licence.
-        paper: where it is described.
-        weights: a key of `sources.PACKAGES` where a registry package carries its weights.
+        parameters: number of weights of transformers' bare model of this config.
+        paper: arXiv identifier of the paper that describes it.
+        tags: dict of `Published` by tag: `name.tag` is the architecture with these weights.
     """
 
     config: dict
     parameters: int
-    source: str
-    license: str
     paper: str
-    weights: str | None = None
+    tags: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
