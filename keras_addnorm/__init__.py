@@ -4,7 +4,10 @@ from keras_addnorm import layers, models
 
 __version__ = "0.1.0"
 
-__all__ = ["export", "layers", "load_model", "models", "zoo"]
+__all__ = ["export", "from_preset", "layers", "list_presets", "load_model", "models", "zoo"]
+
+# Found in `zoo` on first use.
+_OF_ZOO = ("from_preset", "list_presets")
 
 
 def load_model(source):
@@ -34,8 +37,10 @@ def load_model(source):
 
 def __getattr__(name):
     # zoo and export are imported on first use: they need more than Keras.
-    if name in ("export", "zoo"):
-        import importlib
+    import importlib
 
+    if name in ("export", "zoo"):
         return importlib.import_module(f"keras_addnorm.{name}")
+    if name in _OF_ZOO:
+        return getattr(importlib.import_module("keras_addnorm.zoo"), name)
     raise AttributeError(f"module 'keras_addnorm' has no attribute {name!r}")

@@ -1,13 +1,15 @@
-"""The command line: `keras-addnorm export | verify | embed | info`."""
+"""The command line: `keras-addnorm export | verify | embed | info | list | import`."""
 
 import argparse
-import pathlib
 import sys
 
 from keras_addnorm_cli import quiet
 
 DESCRIPTION = "Transformer encoders that leave Keras and run everywhere."
-SOURCE = "a Hugging Face folder or owner/name, a .keras file, a KerasHub preset folder, or minilm"
+SOURCE = (
+    "a Hugging Face folder or owner/name, a .keras file, a KerasHub preset folder or name, or a "
+    "name that `keras-addnorm list` shows"
+)
 MODEL = "a .tflite file or a SavedModel directory"
 
 
@@ -19,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser():
-    """The argument parser; each command's function is in `run`."""
+    """The argument parser; `run` is the name of a command's function in `commands`."""
     parser = Parser("keras-addnorm", description=DESCRIPTION)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -40,21 +42,42 @@ def build_parser():
         help="a number, or 'any'; default: 128 for a .tflite, any for a SavedModel",
     )
     export.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
-    export.set_defaults(run=run_export)
+    export.set_defaults(run="export")
 
     verify = commands.add_parser("verify", help="compare an exported model with its source")
     verify.add_argument("model", metavar="MODEL", help=MODEL)
     verify.add_argument("--against", required=True, metavar="SOURCE", help=SOURCE)
-    verify.set_defaults(run=run_verify)
+    verify.set_defaults(run="verify")
 
     embed = commands.add_parser("embed", help="embed texts and print their cosine similarities")
     embed.add_argument("model", metavar="MODEL", help=MODEL)
     embed.add_argument("texts", metavar="TEXT", nargs="+", help="two texts or more")
-    embed.set_defaults(run=run_embed)
+    embed.set_defaults(run="embed")
 
     info = commands.add_parser("info", help="say what is in a model")
     info.add_argument("model", metavar="MODEL_OR_SOURCE", help=f"{MODEL}; or {SOURCE}")
-    info.set_defaults(run=run_info)
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(run="info")
+
+    presets = commands.add_parser("list", help="list published architectures and weights")
+    presets.add_argument("pattern", metavar="PATTERN", nargs="?", help="such as 'bert_*'")
+    presets.add_argument("--family", default=None, metavar="FAMILY", help="a model type")
+    presets.add_argument("--json", action="store_true", help="print JSON")
+    presets.set_defaults(run="list_presets")
+
+    convert = commands.add_parser("import", help="import a checkpoint and save it for Keras")
+    convert.add_argument("source", metavar="SOURCE", help=SOURCE)
+    convert.add_argument("out", metavar="OUT", help="OUT.keras, or the folder of a preset")
+    convert.add_argument(
+        "--task",
+        default="auto",
+        metavar="TASK",
+        help="encoder, embed, classify, classify_tokens, answer, fill_mask or classify_images; "
+        "default: what the checkpoint was made for",
+    )
+    convert.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
+    convert.add_argument("--json", action="store_true", help="print JSON")
+    convert.set_defaults(run="import_checkpoint")
     return parser
 
 
@@ -71,7 +94,9 @@ def main(argv=None):
         try:
             with Progress(notes) as progress:
                 progress("starting TensorFlow")
-                show = args.run(args, progress)
+                from keras_addnorm import commands
+
+                show = getattr(commands, args.run)(args, progress)
             show(Console(**plain))
             return 0
         except KeyboardInterrupt:
@@ -108,105 +133,6 @@ class Progress:
             self._status.update(Text(step))  # A str would be read as markup.
         else:
             self._console.print(f"... {step}", soft_wrap=True)
-
-
-def run_export(args, progress):
-    """`keras-addnorm export`."""
-    length = _sequence_length(args.sequence_length)
-    path = pathlib.Path(args.out)
-    if path.suffix.startswith(".tf") and path.suffix != ".tflite":
-        raise ValueError(
-            f"OUT ends in .tflite, or is the directory of a SavedModel. Received: {args.out}. "
-            "Correct the ending."
-        )
-    if path.suffix != ".tflite" and args.quantization not in (None, "float32"):
-        raise ValueError(
-            f"A SavedModel is float32. Received: --quantization {args.quantization}. "
-            "End OUT in .tflite to quantize."
-        )
-    from keras_addnorm import export, zoo
-    from keras_addnorm.export.recipes import get_recipe
-    from keras_addnorm.export.tables import report_table
-    from keras_addnorm.files import refuse_existing
-
-    refuse_existing([path], args.overwrite)
-    recipe = get_recipe(args.quantization)
-    progress(f"loading {args.source}")
-    model = zoo.load(args.source)
-    common = {"overwrite": args.overwrite, "progress": progress, **length}
-    if path.suffix == ".tflite":
-        report = export.to_tflite(model, path, quantization=recipe.name, **common)
-    else:
-        report = export.to_saved_model(model, path, **common)
-    return lambda console: console.print(report_table(report))
-
-
-def _sequence_length(text):
-    if text is None:
-        return {}
-    if text == "any":
-        return {"sequence_length": None}
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(
-            "--sequence-length must be a positive whole number or 'any'. "
-            f"Received: {text!r}. Pass for instance 128."
-        )
-    return {"sequence_length": int(text)}
-
-
-def run_verify(args, progress):
-    """`keras-addnorm verify`."""
-    from keras_addnorm import export, zoo
-    from keras_addnorm.export.tables import differences_table
-
-    progress(f"loading {args.against}")
-    model = zoo.load(args.against)
-    recipe, differences = export.verify_file(model, args.model, progress)
-
-    def show(console):
-        console.print(differences_table(differences))
-        console.print(
-            f"{args.model} is the same model as {args.against}, within the tolerance of "
-            f"{recipe.name}.",
-            soft_wrap=True,
-        )
-
-    return show
-
-
-def run_embed(args, progress):
-    """`keras-addnorm embed`."""
-    if len(args.texts) < 2:
-        raise ValueError("Similarity needs two texts or more. Received: 1. Pass another TEXT.")
-    from keras_addnorm.export.embed import embed_texts
-    from keras_addnorm.export.tables import similarity_table
-
-    progress(f"embedding {len(args.texts)} texts with {args.model}")
-    embeddings, cut = embed_texts(args.model, args.texts)
-
-    def show(console):
-        console.print(similarity_table(args.texts, {"cosine": embeddings}))
-        for index in cut:
-            console.print(f"Text {index + 1} is longer than the model takes and was cut.")
-
-    return show
-
-
-def run_info(args, progress):
-    """`keras-addnorm info`."""
-    path = pathlib.Path(args.model)
-    if path.suffix == ".tflite" or (path / "saved_model.pb").is_file():
-        from keras_addnorm.export.tables import file_table
-
-        progress(f"reading {path}")
-        table = file_table(path)
-        return lambda console: console.print(table)
-    from keras_addnorm import zoo
-    from keras_addnorm.export.tables import model_table
-
-    progress(f"loading {args.model}")
-    table = model_table(zoo.load(args.model))
-    return lambda console: console.print(table)
 
 
 if __name__ == "__main__":

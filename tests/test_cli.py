@@ -1,11 +1,13 @@
 """The command line, run in this process, and once as the installed command."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from keras_addnorm import cli, export
+from keras_addnorm import cli, export, zoo
 from tests.export import common
 from tests.zoo.common import DATA, copy_checkpoint, make_sentence_transformer
 
@@ -135,4 +137,52 @@ def test_the_installed_command_prints_no_log_lines():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "TransformerEncoder" in done.stdout
-    assert done.stderr.splitlines() == ["... starting TensorFlow", f"... loading {command[-1]}"]
+    assert done.stderr.splitlines()[:2] == ["... starting TensorFlow", f"... loading {command[-1]}"]
+    assert all(line.startswith("... ") for line in done.stderr.splitlines())
+
+
+def test_list(run):
+    code, out, _ = run("list", "minilm*")
+    assert code == 0 and "Apache-2.0" in out and "arXiv:2002.10957" in out
+    code, out, _ = run("list", "minilm*", "--family", "bert", "--json")
+    rows = json.loads(out)
+    assert code == 0 and {row["family"] for row in rows} == {"bert"}
+    assert rows[0]["parameters"] > 1e7
+    assert_error(run("list", "no_such_*"), "No preset is called 'no_such_*'")
+    assert_error(run("list", "--family", "gpt"), "`family` must be one of")
+
+
+def test_info_of_a_source(run):
+    code, out, err = run("info", DATA / "bert_plain")
+    assert code == 0 and "layer_*_attention" in out and "embedding share" in out
+    assert "... counting operations at length 32" in err.splitlines()
+    code, out, _ = run("info", DATA / "bert_plain", "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["parameters"] == sum(facts["parts"].values())
+    assert sorted(facts["flops"]) == ["128", "32", "512"]
+
+
+def test_info_of_a_file_as_json(run, tmp_path, embedder_folder):
+    path = tmp_path / "m.tflite"
+    run("export", embedder_folder, path, "--sequence-length", "16")
+    code, out, _ = run("info", path, "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["bytes"] == path.stat().st_size
+    assert facts["inputs"][0]["shape"] == [1, 16]
+
+
+@pytest.mark.parametrize("out", ["m.keras", "preset"])
+def test_import(run, tmp_path, embedder_folder, out):
+    code, text, err = run("import", embedder_folder, tmp_path / out, "--json")
+    facts = json.loads(text)
+    assert code == 0 and facts["class"] == "TextEmbedder"
+    assert f"... importing {embedder_folder}" in err.splitlines()
+    ours, theirs = zoo.load(tmp_path / out), zoo.load(embedder_folder)
+    texts = ["a cat sits", "dog!"]
+    np.testing.assert_array_equal(ours.encode_text(texts), theirs.encode_text(texts))
+    assert_error(run("import", embedder_folder, tmp_path / out), "exists already", "--overwrite")
+    code, text, _ = run(
+        "import", embedder_folder, tmp_path / out, "--overwrite", "--task", "encoder"
+    )
+    assert code == 0 and "TransformerEncoder" in text
+    assert_error(run("import", embedder_folder, tmp_path / "n", "--task", "x"), "--task is one of")

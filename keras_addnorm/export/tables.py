@@ -1,5 +1,6 @@
 """Tables for the terminal, as plain text: no cell is read as markup or holds emoji codes."""
 
+import dataclasses
 import itertools
 import pathlib
 
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.runtime import open_model
+from keras_addnorm.export.signature import TensorSpec
 from keras_addnorm.files import size_and_digest
 
 
@@ -69,28 +71,65 @@ def differences_table(differences):
     return table
 
 
-def file_table(path):
-    """What is in an exported model, as a table."""
+def file_facts(path):
+    """What is in an exported model, as a dict."""
     model = open_model(path)
     size, digest = size_and_digest(path)
-    rows = [("size", megabytes(size)), ("sha256", digest)]
-    rows += _signature(model.inputs, model.outputs)
+    facts = {
+        "bytes": size,
+        "sha256": digest,
+        "inputs": [dataclasses.asdict(spec) for spec in model.inputs],
+        "outputs": [dataclasses.asdict(spec) for spec in model.outputs],
+    }
     if pathlib.Path(path).is_file():
         contents = read_contents(path)
-        rows += _contents(contents.operators, contents.weight_types)
-        rows.append(("XNNPACK partitions", model.partitions))
+        facts["operators"] = contents.operators
+        facts["weight_types"] = contents.weight_types
+        facts["xnnpack_partitions"] = model.partitions
+    return facts
+
+
+def file_table(path, facts):
+    """`file_facts` as a table."""
+    specs = ([TensorSpec(**spec) for spec in facts[name]] for name in ("inputs", "outputs"))
+    rows = [("size", megabytes(facts["bytes"])), ("sha256", facts["sha256"]), *_signature(*specs)]
+    if "operators" in facts:
+        rows += _contents(facts["operators"], facts["weight_types"])
+        rows.append(("XNNPACK partitions", facts["xnnpack_partitions"]))
     return _facts(str(path), rows)
 
 
-def model_table(model):
-    """What a Keras model is, as a table."""
-    rows = [("class", type(model).__name__), ("parameters", f"{model.count_params():,}")]
-    backbone = getattr(model, "backbone", model)
-    for part in dict.fromkeys((model, backbone)):
-        config = part.get_config()
-        plain = {k: v for k, v in config.items() if isinstance(v, (int, float, str))}
-        rows += [(name, value) for name, value in plain.items() if name != "trainable"]
-    return _facts(model.name, rows)
+def model_table(description):
+    """A `ModelDescription` as a table."""
+    d = description
+    rows = [("class", d.model_class)]
+    rows += [("layers", d.layers)] if d.layers is not None else []
+    rows.append(("parameters", f"{d.parameters:,}"))
+    for name, number in d.parts.items():
+        rows.append((f"  {name}", f"{number:,} ({number / max(d.parameters, 1):.1%})"))
+    rows.append(("embedding share", f"{d.embedding_share:.1%}"))
+    for length, number in d.flops.items():
+        of = "an image" if length is None else f"a sequence of {length}"
+        rows.append((f"FLOPs of {of}", f"{number / 1e9:.3f} G"))
+    return _facts(d.name, [*rows, *d.config.items()])
+
+
+def saved_table(facts):
+    """What `keras-addnorm import` wrote, as a table."""
+    rows = {**facts, "parameters": f"{facts['parameters']:,}", "bytes": megabytes(facts["bytes"])}
+    return _facts(facts["path"], [(k, v) for k, v in rows.items() if k != "path"])
+
+
+def presets_table(facts):
+    """`registry.preset_facts` as a table."""
+    table = Table("name", "family", "parameters", "weights", "licence", "paper")
+    for row in facts:
+        millions = f"{row['parameters'] / 1e6:.1f} M"
+        weights, license = row["source"] or "–", row["license"] or "–"
+        paper = f"arXiv:{row['paper']}"
+        cells = (row["name"], row["family"], millions, weights, license, paper)
+        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+    return table
 
 
 def similarity_table(texts, embeddings):

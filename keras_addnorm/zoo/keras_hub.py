@@ -76,15 +76,25 @@ def to_keras_hub(encoder, dtype="float32"):
     return backbone
 
 
+def _families():
+    hubs = (family for family in FAMILIES.values() if family.keras_hub is not None)
+    return {getattr(keras_hub.models, family.keras_hub.backbone): family for family in hubs}
+
+
+def has_family(backbone):
+    """Whether `from_keras_hub` takes backbones of this class."""
+    return type(backbone) in _families()
+
+
 def _family(backbone):
-    hubs = {f.keras_hub.backbone: f for f in FAMILIES.values() if f.keras_hub is not None}
-    for name, family in hubs.items():
-        if type(backbone) is getattr(keras_hub.models, name):
-            return family
-    raise CheckpointError(
-        f"an object of type {type(backbone).__name__}",
-        [f"it is no KerasHub backbone of the zoo, which has {', '.join(hubs)}"],
-    )
+    families = _families()
+    if type(backbone) not in families:
+        names = ", ".join(cls.__name__ for cls in families)
+        raise CheckpointError(
+            f"an object of type {type(backbone).__name__}",
+            [f"it is no KerasHub backbone of the zoo, which has {names}"],
+        )
+    return families[type(backbone)]
 
 
 def _problems(variables, weights):

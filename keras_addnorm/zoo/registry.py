@@ -57,6 +57,25 @@ def find(name):
     return (*found, found[1].tags[tag] if separator else None)
 
 
+def preset_facts(pattern=None, family=None):
+    """What is known of the presets that `list_presets` names: list of dicts."""
+    facts = []
+    for name in list_presets(pattern, family):
+        owner, preset, published = find(name)
+        facts.append(
+            {
+                "name": name,
+                "family": owner.model_type,
+                "parameters": preset.parameters,
+                "source": published and published.repository,
+                "package": published and published.package,
+                "license": published and published.license,
+                "paper": preset.paper,
+            }
+        )
+    return facts
+
+
 def encoder_config(family, preset):
     """The encoder's arguments of a published architecture."""
     reader = ConfigReader(preset.config, family.ignored_keys)

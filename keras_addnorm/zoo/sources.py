@@ -70,8 +70,9 @@ def _download(repository):
     except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
         raise OSError(
             f"Cannot reach {repository!r} on Hugging Face, and it is not in the local cache. "
-            "Check the name and the network, or pass a folder that holds the checkpoint. "
-            f"({type(error).__name__})"
+            "Check the name and the network; or, on a machine that has one, run "
+            f"`hf download {repository} --local-dir FOLDER` and pass a folder that holds the "
+            f"checkpoint. ({type(error).__name__})"
         ) from error
 
 

@@ -1,0 +1,154 @@
+"""The commands of `keras-addnorm`: each returns a function that shows its result on a console."""
+
+import dataclasses
+import json
+import pathlib
+
+from keras_addnorm.export import to_saved_model, to_tflite, verify_file
+from keras_addnorm.export.describe import describe
+from keras_addnorm.export.embed import embed_texts
+from keras_addnorm.export.recipes import get_recipe
+from keras_addnorm.export.tables import (
+    differences_table,
+    file_facts,
+    file_table,
+    model_table,
+    presets_table,
+    report_table,
+    saved_table,
+    similarity_table,
+)
+from keras_addnorm.files import refuse_existing, size_and_digest
+from keras_addnorm.zoo import load
+from keras_addnorm.zoo.load import from_preset
+from keras_addnorm.zoo.registry import preset_facts
+from keras_addnorm.zoo.save import save
+from keras_addnorm.zoo.tasks import TASKS
+
+
+def export(args, progress):
+    """`keras-addnorm export`."""
+    length = _sequence_length(args.sequence_length)
+    path = pathlib.Path(args.out)
+    if path.suffix.startswith(".tf") and path.suffix != ".tflite":
+        raise ValueError(
+            f"OUT ends in .tflite, or is the directory of a SavedModel. Received: {args.out}. "
+            "Correct the ending."
+        )
+    if path.suffix != ".tflite" and args.quantization not in (None, "float32"):
+        raise ValueError(
+            f"A SavedModel is float32. Received: --quantization {args.quantization}. "
+            "End OUT in .tflite to quantize."
+        )
+    refuse_existing([path], args.overwrite)
+    recipe = get_recipe(args.quantization)
+    progress(f"loading {args.source}")
+    model = load(args.source)
+    common = {"overwrite": args.overwrite, "progress": progress, **length}
+    if path.suffix == ".tflite":
+        report = to_tflite(model, path, quantization=recipe.name, **common)
+    else:
+        report = to_saved_model(model, path, **common)
+    return lambda console: console.print(report_table(report))
+
+
+def _sequence_length(text):
+    if text is None:
+        return {}
+    if text == "any":
+        return {"sequence_length": None}
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(
+            "--sequence-length must be a positive whole number or 'any'. "
+            f"Received: {text!r}. Pass for instance 128."
+        )
+    return {"sequence_length": int(text)}
+
+
+def verify(args, progress):
+    """`keras-addnorm verify`."""
+    progress(f"loading {args.against}")
+    model = load(args.against)
+    recipe, differences = verify_file(model, args.model, progress)
+
+    def show(console):
+        console.print(differences_table(differences))
+        console.print(
+            f"{args.model} is the same model as {args.against}, within the tolerance of "
+            f"{recipe.name}.",
+            soft_wrap=True,
+        )
+
+    return show
+
+
+def embed(args, progress):
+    """`keras-addnorm embed`."""
+    if len(args.texts) < 2:
+        raise ValueError("Similarity needs two texts or more. Received: 1. Pass another TEXT.")
+    progress(f"embedding {len(args.texts)} texts with {args.model}")
+    embeddings, cut = embed_texts(args.model, args.texts)
+
+    def show(console):
+        console.print(similarity_table(args.texts, {"cosine": embeddings}))
+        for index in cut:
+            console.print(f"Text {index + 1} is longer than the model takes and was cut.")
+
+    return show
+
+
+def info(args, progress):
+    """`keras-addnorm info`."""
+    path = pathlib.Path(args.model)
+    if path.suffix == ".tflite" or (path / "saved_model.pb").is_file():
+        progress(f"reading {path}")
+        facts = file_facts(path)
+        return _show(args, facts, file_table(path, facts))
+    progress(f"loading {args.model}")
+    description = describe(load(args.model), progress=progress)
+    return _show(args, dataclasses.asdict(description), model_table(description))
+
+
+def list_presets(args, progress):
+    """`keras-addnorm list`."""
+    facts = preset_facts(args.pattern, args.family)
+    if not facts:
+        raise ValueError(
+            f"No preset is called {args.pattern!r}. Run `keras-addnorm list` to see them all, or "
+            "pass a pattern such as 'bert_*'."
+        )
+    return _show(args, facts, presets_table(facts))
+
+
+def import_checkpoint(args, progress):
+    """`keras-addnorm import`."""
+    tasks = {"auto": "auto", "encoder": None, **{task: task for task in TASKS}}
+    if args.task not in tasks:
+        raise ValueError(
+            f"--task is one of {', '.join(tasks)}. Received: --task {args.task}. Correct it."
+        )
+    path = pathlib.Path(args.out)
+    refuse_existing([path], args.overwrite, marker="config.json")
+    progress(f"importing {args.source}")
+    if args.source.endswith(".keras"):
+        model = load(args.source)
+    else:
+        model = from_preset(args.source, task=tasks[args.task])
+    progress(f"saving {path}")
+    save(model, path, args.overwrite)
+    size, digest = size_and_digest(path)
+    facts = {
+        "path": str(path),
+        "class": type(model).__name__,
+        "parameters": model.count_params(),
+        "bytes": size,
+        "sha256": digest,
+    }
+    return _show(args, facts, saved_table(facts))
+
+
+def _show(args, facts, table):
+    """Shows facts as JSON where that is asked for, else the table."""
+    if args.json:
+        return lambda console: console.print(json.dumps(facts, indent=2), soft_wrap=True)
+    return lambda console: console.print(table)
