@@ -90,6 +90,20 @@ class ConfigReader:
             )
         return low
 
+    def pair(self, name, high, default=_ABSENT):
+        """Two whole numbers from 1 to `high`, or one that stands for both, as a tuple."""
+        value = self._take(name, default)
+        values = value if isinstance(value, list) else [value] * 2
+        whole = [isinstance(x, int) and not isinstance(x, bool) for x in values]
+        if len(values) == 2 and all(whole) and all(1 <= x <= high for x in values):
+            return tuple(values)
+        if value is not _ABSENT:
+            self.problems.append(
+                f"config key `{name}` must be a whole number from 1 to {high}, or two in a list, "
+                f"got {value!r}"
+            )
+        return (1, 1)
+
     def number(self, name, low, high, default=_ABSENT):
         """A finite number from `low` to `high`."""
         value = self._take(name, default)

@@ -18,6 +18,7 @@ class Weight:
         rows: `(start, stop)` on the tensor's first axis, where one tensor holds several variables.
         scale: our variable is the tensor times this.
         skip: rows of zeros that our variable has before those of the tensor.
+        into: `(start, stop)` on our variable's first axis, where it holds several tensors.
     """
 
     variable: str
@@ -27,9 +28,12 @@ class Weight:
     rows: tuple | None = None
     scale: float = 1.0
     skip: int = 0
+    into: tuple | None = None
 
     def to_ours(self, value, shape):
-        """The tensor's (rows of) values as a float32 array of our variable's `shape`."""
+        """The tensor's (rows of) values as a float32 array of our variable's (part's) `shape`."""
+        if self.into is not None:
+            shape = (self.into[1] - self.into[0], *shape[1:])
         value = np.asarray(value, dtype="float32")
         value = value if self.axes is None else value.transpose(self.axes)
         if self.skip:
@@ -38,8 +42,9 @@ class Weight:
         return value if self.scale == 1.0 else value * np.float32(self.scale)
 
     def to_theirs(self, value):
-        """The inverse of `to_ours`."""
-        value = np.asarray(value, dtype="float32")[self.skip :]
+        """The inverse of `to_ours`: what the tensor is of the whole variable."""
+        value = np.asarray(value, dtype="float32")
+        value = value[self.skip :] if self.into is None else value[slice(*self.into)]
         if self.scale != 1.0:
             value = value / np.float32(self.scale)
         shape = self.part_shape
@@ -74,18 +79,28 @@ def table(variable, tensor, rows, width):
 
 
 def variables_of(model, weights):
-    """Pairs of variable and row, for all variables of the model.
+    """Pairs of variable and its rows (one, or all its parts in order), for all variables.
 
     Raises:
         AssertionError: if the table is no exact description of the model: a bug of the family.
     """
+    rows = {}
+    for row in weights:
+        rows.setdefault(row.variable, []).append(row)
     variables = {variable.path: variable for variable in model.weights}
-    rows = {row.variable: row for row in weights}
-    if variables.keys() != rows.keys() or len(rows) != len(weights):
-        raise AssertionError(
-            f"The family's table and the model differ: {sorted(variables.keys() ^ rows.keys())}"
-        )
+    wrong = variables.keys() ^ rows.keys()
+    wrong |= {path for path in variables.keys() & rows if not _whole(variables[path], rows[path])}
+    if wrong:
+        raise AssertionError(f"The family's table and the model differ: {sorted(wrong)}")
     return [(variable, rows[path]) for path, variable in variables.items()]
+
+
+def _whole(variable, rows):
+    """Whether the rows are the whole variable, once."""
+    if len(rows) == 1 and rows[0].into is None:
+        return True
+    ends = [0, *(row.into[1] for row in rows)]
+    return [row.into[0] for row in rows] == ends[:-1] and ends[-1] == variable.shape[0]
 
 
 def load_weights(model, read, weights):
@@ -96,18 +111,21 @@ def load_weights(model, read, weights):
         read: `(Weight) -> array`, the row's part of the tensor.
         weights: list of `Weight`.
     """
-    for variable, row in variables_of(model, weights):
-        variable.assign(row.to_ours(read(row), variable.shape))
+    for variable, rows in variables_of(model, weights):
+        parts = [row.to_ours(read(row), variable.shape) for row in rows]
+        variable.assign(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
 
 def collect_tensors(model, weights):
     """The tensors of a checkpoint, made of the model's variables: dict of float32 arrays."""
     tensors = {}
-    for variable, row in variables_of(model, weights):
-        value = row.to_theirs(variable.numpy())
-        if row.rows is None:
-            tensors[row.tensor] = np.ascontiguousarray(value)
-        else:
-            whole = tensors.setdefault(row.tensor, np.zeros(row.shape, "float32"))
-            whole[slice(*row.rows)] = value
+    for variable, rows in variables_of(model, weights):
+        ours = variable.numpy()
+        for row in rows:
+            value = row.to_theirs(ours)
+            if row.rows is None:
+                tensors[row.tensor] = np.ascontiguousarray(value)
+            else:
+                whole = tensors.setdefault(row.tensor, np.zeros(row.shape, "float32"))
+                whole[slice(*row.rows)] = value
     return tensors

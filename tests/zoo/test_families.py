@@ -40,7 +40,8 @@ def test_the_way_back_gives_the_same_tensors_and_config(tmp_path, name):
         old = {tensor.removeprefix(family.prefix): value for tensor, value in old.items()}
         old = {k: v for k, v in old.items() if not k.startswith(family.head_prefixes)}
     copies = {key for head in family.heads.values() for key in head.copies}
-    assert sorted(new) == sorted(set(old) - copies - family.buffers)
+    buffers = {f"{prefix}{name}" for prefix in ("", family.prefix) for name in family.buffers}
+    assert sorted(new) == sorted(set(old) - copies - buffers)
     for tensor, value in new.items():
         np.testing.assert_array_equal(value, old[tensor], err_msg=tensor)
     before, after = (

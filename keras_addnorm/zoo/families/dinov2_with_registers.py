@@ -1,0 +1,39 @@
+"""DINOv2 with register tokens.
+
+Source: Darcet et al., arXiv:2309.16588; names as in transformers' `Dinov2WithRegistersModel`.
+"""
+
+from keras_addnorm.models import ImageEncoder
+from keras_addnorm.zoo import dinov2_like, vit_like
+from keras_addnorm.zoo.config import IGNORED_KEYS
+from keras_addnorm.zoo.family import Family
+
+MAX_REGISTERS = 1000
+
+
+def _encoder_config(config):
+    registers = config.integer("num_register_tokens", high=MAX_REGISTERS, default=4)
+    return {
+        **dinov2_like.read_config(config, patch_size=16),
+        "embedding_options": {"num_register_tokens": registers},
+    }
+
+
+def _config_keys(config):
+    registers = config["embedding_options"]["num_register_tokens"]
+    return {**dinov2_like.config_keys(config), "num_register_tokens": registers}
+
+
+FAMILY = Family(
+    model_type="dinov2_with_registers",
+    architecture="Dinov2WithRegistersModel",
+    encoder=ImageEncoder,
+    encoder_config=_encoder_config,
+    config_keys=_config_keys,
+    weights=dinov2_like.weights,
+    prefix="dinov2_with_registers.",
+    anchor="embeddings.cls_token",
+    head_prefixes=("classifier.",),
+    buffers=frozenset({vit_like.MASK_TOKEN}),
+    ignored_keys=IGNORED_KEYS | dinov2_like.IGNORED_KEYS,
+)
