@@ -209,6 +209,10 @@ def feed_forward(weights, x, activation="relu", fused=False):
     return dense(below(weights, "output"), hidden)
 
 
+def projection(weights, x, kind="none", epsilon=1e-5):
+    return norm(below(weights, "norm"), dense(below(weights, "dense"), x), kind, epsilon)
+
+
 def sinusoids(length, features, max_wavelength=10000.0):
     table = np.zeros((length, features))
     for position in range(length):
@@ -312,27 +316,49 @@ def blocks(weights, x, padding_mask=None, *, config):
     residual_scale = (2.0 * layers) ** 0.25 if config["residual"] == "deep_norm" else 1.0
     branch_kind = kind if config["residual"] == "sandwich_norm" else "none"
     bias = position_bias(weights, config, x.shape[1])
-    n = norm(below(weights, "first_norm"), x, kind, epsilon) if carries_total else x
+    options = {"first_norm": True, "num_feed_forwards": 1, **config["block_options"]}
+    sublayers = ["attention", "feed_forward"]
+    sublayers += [f"feed_forward_{j}" for j in range(1, options["num_feed_forwards"])]
+    has_first = carries_total and options["first_norm"]
+    n = norm(below(weights, "first_norm"), x, kind, epsilon) if has_first else x
+
+    def add(name, x, y):
+        w = below(weights, f"{name}_add_norm")
+        normed, total = add_norm(w, x, y, kind, epsilon, residual_scale, branch_kind)
+        return normed, total if carries_total else normed
+
     for i in range(layers):
-        own = 0 if config["share_layers"] else i
-        for sublayer in ("attention", "feed_forward"):
-            w = below(weights, f"layer_{own}_{sublayer}")
+        layer = f"layer_{0 if config['share_layers'] else i}"
+        outer, query, value = x, n, n
+        if "bottleneck_dim" in options:
+            seen = options.get("attention_bottleneck", "query_key")
+            if seen == "query_key":
+                query = projection(
+                    below(weights, f"{layer}_query_key_bottleneck"), n, kind, epsilon
+                )
+            n = x = projection(below(weights, f"{layer}_input_bottleneck"), n, kind, epsilon)
+            if seen == "all":
+                query = value = n
+        for sublayer in sublayers:
+            w = below(weights, f"{layer}_{sublayer}")
             if sublayer == "attention":
-                options = attention_options(config, i)
                 y, _ = multi_head_attention(
                     w,
-                    n,
+                    query,
+                    value,
+                    query,
                     num_heads=config["num_heads"],
                     key_mask=padding_mask,
                     position_bias=bias,
-                    **options,
+                    **attention_options(config, i),
                 )
             else:
                 fused = config["feed_forward_options"].get("fused", False)
                 y = feed_forward(w, n, config["activation"], fused)
-            w = below(weights, f"layer_{own}_{sublayer}_add_norm")
-            n, total = add_norm(w, x, y, kind, epsilon, residual_scale, branch_kind)
-            x = total if carries_total else n
+            n, x = add(f"{layer}_{sublayer}", x, y)
+        if "bottleneck_dim" in options:
+            name = f"{layer}_output_bottleneck"
+            n, x = add(name, outer, projection(below(weights, name), n))
     if config["pooler"] is None:
         return n, None
     return n, ACTIVATIONS[config["pooler"]](dense(below(weights, "pooler"), n[:, 0]))

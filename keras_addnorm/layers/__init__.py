@@ -12,6 +12,7 @@ from keras_addnorm.layers.position_encoding import (
     LearnedPositionEncoding,
     SinusoidalPositionEncoding,
 )
+from keras_addnorm.layers.projection import Projection
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLayer
@@ -27,6 +28,7 @@ __all__ = [
     "MultiHeadAttention",
     "PatchEmbedding",
     "PowerNormalization",
+    "Projection",
     "RelativePositionBias",
     "RotaryEmbedding",
     "SequencePooling",

@@ -125,6 +125,15 @@ def rate(owner, name, value):
     return value
 
 
+def boolean(owner, name, value):
+    """Returns `value`, or raises if it is neither True nor False."""
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"{owner}: `{name}` must be True or False. Received: {name}={value!r}. Pass a bool."
+        )
+    return value
+
+
 def flag_or_names(owner, name, value, names):
     """Returns `value` as a bool, or as a list if it is a sequence of some of `names`."""
     if isinstance(value, (list, tuple)) and all(x in names for x in value):

@@ -9,6 +9,7 @@ from keras_addnorm.layers import (
     ALiBi,
     FeedForward,
     MultiHeadAttention,
+    Projection,
     RelativePositionBias,
     RotaryEmbedding,
     SequencePooling,
@@ -18,6 +19,7 @@ from keras_addnorm.layers.activations import get_activation
 from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.initializers import ScaledInitializer
 from keras_addnorm.layers.norms import NORMS, apply_norm, make_norm
+from keras_addnorm.models.block import Block, BlockOptions, Bottleneck
 from keras_addnorm.models.residual import RESIDUALS
 
 # An encoder deeper than this is a mistake or an attack, and would hang the functional API.
@@ -64,6 +66,7 @@ class Blocks:
     dtype: object
     max_sequence_length: int = 512
     position_options: dict | None = None
+    block_options: dict | None = None
 
     def __post_init__(self):
         owner, values = self.owner, {}
@@ -86,8 +89,21 @@ class Blocks:
         values["share_layers"] = bool(self.share_layers)
         for name, value in {**values, **self._checked_options()}.items():
             object.__setattr__(self, name, value)
+        self._check_blocks(owner)
+
+    def _check_blocks(self, owner):
+        """What arguments that are right by themselves may not say together."""
+        self._block_options.check(owner, MAX_SIZE)
+        if not self._block_options.first_norm and self._scheme.carries != "total":
+            raise ValueError(
+                f"{owner}: only schemes that carry the sum have a norm before the first block. "
+                f"Received: first_norm=False, residual={self.residual!r}. Leave out `first_norm`, "
+                "or pass for instance residual='pre_norm'."
+            )
         if not self._options(0).get("key_dim"):
-            checks.divides(owner, "hidden_dim", self.hidden_dim, "num_heads", self.num_heads)
+            narrow = self._block_options.bottleneck_dim
+            name, width = ("bottleneck_dim", narrow) if narrow else ("hidden_dim", self.hidden_dim)
+            checks.divides(owner, name, width, "num_heads", self.num_heads)
         if self.share_layers and (self.drop_path or isinstance(self.attention_options, list)):
             raise ValueError(
                 f"{owner}: `share_layers` makes all blocks one block, which cannot differ by "
@@ -115,6 +131,9 @@ class Blocks:
             "position_options": checks.options(
                 owner, "position_options", self.position_options, position, _POSITION
             ),
+            "block_options": checks.options(
+                owner, "block_options", self.block_options, BlockOptions, ()
+            ),
         }
 
     def config(self):
@@ -135,31 +154,61 @@ class Blocks:
             Dict of `sequence_output`, and with a pooler `pooled_output`.
         """
         bias = self._position_bias(x)
-        n, joints = x, None
-        if self._scheme.carries == "total":
+        n, block = x, None
+        if self._scheme.carries == "total" and self._block_options.first_norm:
             first_norm = make_norm(
                 self.owner, self.norm, self.epsilon, dtype=self.dtype, name="first_norm"
             )
             n = apply_norm(self.owner, first_norm, x, mask)
         for i in range(self.num_layers):
-            if joints is None or not self.share_layers:
-                joints = self._attention(i), self._feed_forward(i)
-            (attention, attention_joint), (feed_forward, feed_forward_joint) = joints
-            n, x = self._join(attention_joint, x, attention(n, key_mask=mask, **bias), mask)
-            n, x = self._join(feed_forward_joint, x, feed_forward(n), mask)
+            if block is None or not self.share_layers:
+                block = self._block(i)
+            n, x = block(n, x, mask, **bias)
         outputs = {"sequence_output": n}
         if self.pooler is not None:
             outputs["pooled_output"] = self._pool(n)
         return outputs
 
-    def _join(self, joint, x, y, mask):
-        """Returns (what the next sublayer sees, what the next joint adds to)."""
-        output = joint(x, y, mask=mask if joint.uses_mask else None)
-        return output if joint.return_sum else (output, output)
-
     @property
     def _scheme(self):
         return RESIDUALS[self.residual]
+
+    @property
+    def _block_options(self):
+        return BlockOptions(**self.block_options)
+
+    def _block(self, i):
+        count = self._block_options.num_feed_forwards
+        return Block(
+            self._attention(i),
+            [self._feed_forward(i, f"_{j}" if j else "") for j in range(count)],
+            self._bottleneck(i),
+        )
+
+    def _bottleneck(self, i):
+        """The projections into block `i` and out of it, if it is narrow."""
+        narrow, kind = self._block_options.bottleneck_dim, self._block_options.attention_bottleneck
+        if narrow is None:
+            return None
+
+        def projection(name, size, norm):
+            return Projection(
+                size,
+                norm,
+                self.epsilon,
+                kernel_initializer=self.kernel_initializer,
+                dtype=self.dtype,
+                name=f"layer_{i}_{name}",
+            )
+
+        name = "output_bottleneck"
+        joint = self._add_norm(i, f"layer_{i}_{name}", around_block=True)
+        return Bottleneck(
+            projection("input_bottleneck", narrow, self.norm),
+            (projection(name, self.hidden_dim, "none"), joint),
+            projection("query_key_bottleneck", narrow, self.norm) if kind == "query_key" else None,
+            kind == "all",
+        )
 
     def _options(self, i):
         """The options of the attention of layer `i`."""
@@ -169,6 +218,9 @@ class Blocks:
     def _attention(self, i):
         # The blocks' own outputs are finite at padded positions too: nothing to guard against.
         name, options = f"layer_{i}_attention", {"guard_padding": False, **self._options(i)}
+        narrow = self._block_options.bottleneck_dim
+        if narrow is not None:
+            options = {"key_dim": narrow // self.num_heads, "output_dim": narrow, **options}
         if self.position == "rotary" and options.get("rotary", {}) is not None:
             options["rotary"] = {**self.position_options, **options.get("rotary", {})}
         if options.get("rotary") is not None:
@@ -185,8 +237,8 @@ class Blocks:
         )
         return layer, self._add_norm(i, name)
 
-    def _feed_forward(self, i):
-        name = f"layer_{i}_feed_forward"
+    def _feed_forward(self, i, suffix):
+        name = f"layer_{i}_feed_forward{suffix}"
         layer = FeedForward(
             self.intermediate_dim,
             self.activation,
@@ -197,8 +249,15 @@ class Blocks:
         )
         return layer, self._add_norm(i, name)
 
-    def _add_norm(self, i, name):
+    def _add_norm(self, i, name, around_block=False):
+        """The joint of the sublayer `name`.
+
+        With a bottleneck, only the one that adds a block to the stream drops anything.
+        """
         scheme = self._scheme
+        drops = around_block or self._block_options.bottleneck_dim is None
+        # Stochastic depth: from 0 in the first layer to the whole rate in the last.
+        depth = i / (self.num_layers - 1) if self.num_layers > 1 else 1.0
         return AddNorm(
             self.norm,
             self.epsilon,
@@ -206,9 +265,8 @@ class Blocks:
             branch_scale=scheme.branch_scale,
             branch_scale_axis=scheme.branch_scale_axis,
             branch_norm=self.norm if scheme.branch_norm else "none",
-            dropout=self.dropout,
-            # Stochastic depth: from 0 in the first layer to the whole rate in the last.
-            drop_path=self.drop_path * (i / (self.num_layers - 1) if self.num_layers > 1 else 1.0),
+            dropout=self.dropout if drops else 0.0,
+            drop_path=self.drop_path * depth if drops else 0.0,
             return_sum=scheme.carries == "total",
             dtype=self.dtype,
             name=f"{name}_add_norm",

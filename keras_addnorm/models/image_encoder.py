@@ -30,7 +30,7 @@ class ImageEncoder(Encoder):
             `num_class_tokens` and `num_register_tokens`.
         num_layers, num_heads, hidden_dim, intermediate_dim, dropout, attention_dropout,
             activation, residual, norm, epsilon, pooler, kernel_initializer, drop_path,
-            share_layers, attention_options, feed_forward_options, dtype: as in
+            share_layers, attention_options, feed_forward_options, block_options, dtype: as in
             `TransformerEncoder`.
 
     Inputs (a dict):
@@ -77,6 +77,7 @@ class ImageEncoder(Encoder):
         attention_options=None,
         feed_forward_options=None,
         embedding_options=None,
+        block_options=None,
         dtype=None,
         **kwargs,
     ):
@@ -103,6 +104,7 @@ class ImageEncoder(Encoder):
             share_layers=share_layers,
             attention_options=attention_options,
             feed_forward_options=feed_forward_options,
+            block_options=block_options,
             dtype=dtype,
         )
         embedding_options = checks.options(

@@ -55,6 +55,9 @@ class TransformerEncoder(Encoder):
             dicts for layers 0, 1, ..., begun again when it ends.
         feed_forward_options: dict of further arguments of `FeedForward`.
         embedding_options: dict of further arguments of `TokenAndPositionEmbedding`.
+        block_options: dict of what blocks have besides one attention and one feed-forward
+            network: `num_feed_forwards`, `bottleneck_dim` (MobileBERT), `first_norm` (ModernBERT);
+            see `BlockOptions`.
         dtype: string or dtype policy of all layers.
 
     Inputs (a dict):
@@ -115,6 +118,7 @@ class TransformerEncoder(Encoder):
         attention_options=None,
         feed_forward_options=None,
         embedding_options=None,
+        block_options=None,
         dtype=None,
         **kwargs,
     ):
@@ -146,6 +150,7 @@ class TransformerEncoder(Encoder):
             position_options=position_options,
             attention_options=attention_options,
             feed_forward_options=feed_forward_options,
+            block_options=block_options,
             dtype=dtype,
         )
         embedding_options = checks.options(

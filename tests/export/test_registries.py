@@ -21,6 +21,12 @@ VARIANTS = [
     },
     {"attention_options": {"num_key_value_heads": 2, "qk_norm": "rms_norm", "use_gate": True}},
     {"feed_forward_options": {"gated": True, "fused": True}, "activation": "silu"},
+    {"residual": "pre_norm", "embedding_norm": True, "block_options": {"first_norm": False}},
+    {
+        "norm": "affine",
+        "activation": "relu",
+        "block_options": {"num_feed_forwards": 2, "bottleneck_dim": 16},
+    },
     {
         "embedding_options": {"token_embedding_dim": 16, "embedding_scale": "sqrt"},
         "embedding_norm": True,
@@ -41,9 +47,16 @@ def test_text_encoder(kwargs, tmp_path):
     assert set(report.verification) == set(model.output)
 
 
-@pytest.mark.parametrize("position", ["sinusoidal", "rotary", "relative"])
-def test_text_encoder_of_any_length(position, tmp_path):
-    model = common.encoder(position=position)
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        *({"position": position} for position in ("sinusoidal", "rotary", "relative")),
+        {"block_options": {"num_feed_forwards": 2, "bottleneck_dim": 16}},
+    ],
+    ids=lambda kwargs: str(*kwargs.values()),
+)
+def test_text_encoder_of_any_length(kwargs, tmp_path):
+    model = common.encoder(**kwargs)
     report = export.to_tflite(model, tmp_path / "m.tflite", sequence_length=None)
     assert set(report.verification) == {"sequence_output"}
 

@@ -149,6 +149,13 @@ CASES = [
         {"images": (LENGTH, 8, 3)},
     ),
     Case("PowerNormalization", {"epsilon": 1e-3}, floats("x"), tokens("mask")),
+    Case("Projection", {"output_dim": 3}, floats("x")),
+    Case(
+        "Projection",
+        {"output_dim": 4, "norm": "batch_norm", "epsilon": 1e-3, "use_bias": False},
+        floats("x"),
+        tokens("mask"),
+    ),
     Case("SequencePooling", {}, floats("x"), tokens("padding_mask")),
     Case(
         "SequencePooling",

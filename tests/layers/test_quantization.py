@@ -8,6 +8,7 @@ from keras_addnorm.layers import (
     FeedForward,
     MultiHeadAttention,
     PatchEmbedding,
+    Projection,
     TokenAndPositionEmbedding,
     TransformerEncoderLayer,
 )
@@ -45,6 +46,7 @@ CASES = {
         "int32",
         2,
     ),
+    "projection": (lambda **k: Projection(5, "affine", **k), (None, 8), "float32", 1),
     "patches": (lambda **k: PatchEmbedding(2, 8, **k), (4, 4, 3), "float32", 0),
     "block": (lambda **k: TransformerEncoderLayer(16, 2, **k), (None, 8), "float32", 6),
 }

@@ -50,6 +50,11 @@ MODERN = {  # ModernBERT's pattern, with other numbers
     ],
     "feed_forward_options": {"gated": True, "use_bias": False},
 }
+MOBILE = {  # MobileBERT's blocks, with other numbers
+    "hidden_dim": 12,
+    "norm": "affine",
+    "block_options": {"num_feed_forwards": 3, "bottleneck_dim": 8},
+}
 VARIANTS = [
     {},
     {"residual": "pre_norm"},
@@ -71,6 +76,22 @@ VARIANTS = [
     {"position": "relative", "position_options": {"num_buckets": 8, "max_distance": 16}},
     {"position": "rotary", "position_options": {"max_wavelength": 100.0, "rotary_dim": 2}},
     MODERN,
+    {**MODERN, "block_options": {"first_norm": False}, "norm": "layer_norm_no_bias"},
+    MOBILE,
+    {**MOBILE, "norm": "layer_norm", "share_layers": True, "position": "relative"},
+    {
+        "norm": "rms_norm",
+        "residual": "pre_norm",
+        "block_options": {"bottleneck_dim": 6, "attention_bottleneck": "none"},
+        "position": "rotary",
+        "attention_options": {"key_dim": 4},
+    },
+    {
+        "residual": "sandwich_norm",
+        "block_options": {"bottleneck_dim": 10, "attention_bottleneck": "all"},
+        "pooler": "tanh",
+    },
+    {"residual": "layer_scale", "norm": "batch_norm", "block_options": {"bottleneck_dim": 4}},
     {"attention_options": {"num_key_value_heads": 1, "key_dim": 3, "use_gate": True}},
     {"feed_forward_options": {"gated": True, "fused": True}, "activation": "silu"},
     {"embedding_options": {"token_embedding_dim": 4, "embedding_scale": 2.0}, "share_layers": True},
@@ -275,9 +296,12 @@ def test_all_weights_train(rng, kwargs):
     encoder.fit(inputs, targets, epochs=1, verbose=0)
     # A key bias adds the same to all scores of a query, and a batch norm takes away what was added
     # to all rows: the gradients are 0 but for rounding.
-    idle = ("key/bias", "output/bias") if kwargs.get("norm") == "batch_norm" else ("key/bias",)
+    idle = ("key/bias",)
+    if kwargs.get("norm") == "batch_norm":
+        idle += ("output/bias", "bottleneck/dense/bias", "input_bottleneck/norm/beta")
     unchanged = [name for name, w in weights_of(encoder).items() if np.array_equal(w, before[name])]
-    assert all(name.endswith(idle) for name in unchanged), unchanged
+    unchanged = [name for name in unchanged if not name.endswith(idle)]
+    assert not unchanged
 
 
 @each_variant_and_re_zero
@@ -317,6 +341,15 @@ def test_what_is_no_padding_mask_is_refused(mask):
     inputs = {"token_ids": np.ones((1, 3), "int32"), "padding_mask": np.array([mask])}
     with pytest.raises(ValueError, match="TransformerEncoder: `padding_mask` must hold 0 and 1"):
         encoder(inputs)
+
+
+def test_with_a_bottleneck_only_the_joint_around_a_block_drops_anything():
+    encoder = TransformerEncoder(**{**TINY_ENCODER, **MOBILE}, dropout=0.3, drop_path=0.2)
+    for layer in (x for x in encoder.layers if x.name.endswith("_add_norm")):
+        around = "output_bottleneck" in layer.name
+        rates = (0.3, 0.2 * int(layer.name.split("_")[1])) if around else (0.0, 0.0)
+        assert (layer.dropout, layer.drop_path) == rates
+    assert encoder.get_layer("layer_0_attention").dropout == 0.3
 
 
 def test_rotary_by_layer():
