@@ -90,19 +90,19 @@ class ConfigReader:
             )
         return low
 
-    def pair(self, name, high, default=_ABSENT):
-        """Two whole numbers from 1 to `high`, or one that stands for both, as a tuple."""
+    def sizes(self, name, number, high, default=_ABSENT):
+        """A list of `number` whole numbers from 1 to `high`; one stands for all."""
         value = self._take(name, default)
-        values = value if isinstance(value, list) else [value] * 2
+        values = list(value) if isinstance(value, (list, tuple)) else [value] * number
         whole = [isinstance(x, int) and not isinstance(x, bool) for x in values]
-        if len(values) == 2 and all(whole) and all(1 <= x <= high for x in values):
-            return tuple(values)
+        if len(values) == number and all(whole) and all(1 <= x <= high for x in values):
+            return values
         if value is not _ABSENT:
             self.problems.append(
-                f"config key `{name}` must be a whole number from 1 to {high}, or two in a list, "
-                f"got {value!r}"
+                f"config key `{name}` must be a whole number from 1 to {high}, or a list of "
+                f"{number}, got {value!r}"
             )
-        return (1, 1)
+        return [1] * number
 
     def number(self, name, low, high, default=_ABSENT):
         """A finite number from `low` to `high`."""

@@ -5,6 +5,7 @@ from keras_addnorm.zoo import vit_like
 from keras_addnorm.zoo.weight import Weight
 
 MAX_RATIO = 1000
+MAX_REGISTERS = 1000
 
 # What only training uses, or transformers' class for feature maps.
 IGNORED_KEYS = frozenset(
@@ -35,11 +36,8 @@ def gated_dim(intermediate_dim):
 def read_config(config, patch_size):
     """DINOv2's keys as arguments of the encoder, without register tokens."""
     arguments = vit_like.read_config(config, patch_size, epsilon=1e-6)
-    height, width, _ = arguments["image_shape"]
-    if height != width:  # transformers would resize the positions as if they were of a square.
-        config.problems.append(
-            f"config key `image_size` must be that of a square, got {[height, width]}"
-        )
+    # Of other images transformers would resize the positions as if they were of a square.
+    check_square(config, "image_size", arguments["image_shape"])
     inner = arguments["hidden_dim"] * config.integer("mlp_ratio", high=MAX_RATIO, default=4)
     gated = config.flag("use_swiglu_ffn", default=False)
     if gated:
@@ -53,6 +51,12 @@ def read_config(config, patch_size):
         "feed_forward_options": GATED if gated else {},
         "drop_path": config.number("drop_path_rate", 0.0, 0.999, default=0.0),
     }
+
+
+def check_square(config, key, shape):
+    """Notes a problem where an image of this shape is no square."""
+    if shape[0] != shape[1]:
+        config.problems.append(f"config key `{key}` must be that of a square, got {shape[:2]}")
 
 
 def config_keys(config):
@@ -84,8 +88,17 @@ def weights(config):
         name, shape = "embeddings.register_tokens", (1, registers, width)
         rows.append(Weight("embeddings/register_tokens", name, shape))
     rows += vit_like.blocks(config, GATED_BLOCK if config["feed_forward_options"] else BLOCK)
-    for i in range(config["num_layers"]):
-        for j, part in enumerate(("attention", "feed_forward"), 1):
-            name = f"encoder.layer.{i}.layer_scale{j}.lambda1"
-            rows.append(Weight(f"layer_{i}_{part}_add_norm/branch_scale", name, (width,)))
-    return rows
+    return rows + layer_scales(config, "encoder.layer.{i}.layer_scale{n}.lambda1")
+
+
+def layer_scales(config, name):
+    """Rows of LayerScale; `name` is that of scale `{n}`, 1 or 2, of block `{i}`."""
+    return [
+        Weight(
+            f"layer_{i}_{part}_add_norm/branch_scale",
+            name.format(i=i, n=n),
+            (config["hidden_dim"],),
+        )
+        for i in range(config["num_layers"])
+        for n, part in enumerate(("attention", "feed_forward"), 1)
+    ]

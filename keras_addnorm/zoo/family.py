@@ -38,6 +38,8 @@ class KerasHub:
         backbone_config: `(encoder_config) -> dict`, its inverse.
         weights: `(encoder_config) -> list[Weight]`; tensors are paths of the backbone's variables.
         ignored_keys: keys of the backbone's config that do not change what it computes.
+        unused: dict of variables that the backbone has and its call does not read, and the tensor
+            that they get the values of on the way back; None for those that are then not there.
     """
 
     backbone: str
@@ -45,6 +47,7 @@ class KerasHub:
     backbone_config: Callable
     weights: Callable
     ignored_keys: frozenset = frozenset()
+    unused: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

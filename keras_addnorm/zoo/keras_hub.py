@@ -1,5 +1,6 @@
 """KerasHub's backbones as encoders of ours, and back."""
 
+import keras
 import keras_hub
 
 from keras_addnorm.zoo.config import ConfigReader
@@ -38,13 +39,13 @@ def from_keras_hub(backbone_or_preset, dtype="float32"):
         backbone = keras_hub.models.Backbone.from_preset(backbone)
     family = _family(backbone)
     hub = family.keras_hub
-    reader = ConfigReader(backbone.get_config(), _IGNORED | hub.ignored_keys)
+    reader = ConfigReader(_config(backbone), _IGNORED | hub.ignored_keys)
     config = hub.encoder_config(reader)
     problems = reader.finish()
     if not problems:
         weights = hub.weights(config)
-        variables = {variable.path: variable for variable in backbone.weights}
-        problems = _problems(variables, weights)
+        variables = _variables(backbone)
+        problems = _problems(variables.keys() - hub.unused, variables, weights)
     if problems:
         raise CheckpointError(f"the {type(backbone).__name__}", problems)
     encoder = family.encoder(**config, dtype=dtype)
@@ -71,9 +72,27 @@ def to_keras_hub(encoder, dtype="float32"):
     family, config = keras_hub_family(encoder)
     backbone = getattr(keras_hub.models, family.keras_hub.backbone)(**config, dtype=dtype)
     tensors = collect_tensors(encoder, family.keras_hub.weights(encoder.get_config()))
-    for variable in backbone.weights:
-        variable.assign(tensors[variable.path])
+    for path, variable in _variables(backbone).items():
+        variable.assign(tensors[family.keras_hub.unused.get(path, path)])
     return backbone
+
+
+def _config(backbone):
+    """The backbone's config, with the layout of images, which KerasHub leaves out."""
+    config = backbone.get_config()
+    for layer in backbone._flatten_layers():
+        if isinstance(layer, keras.layers.Conv2D):
+            config["data_format"] = layer.data_format
+    return config
+
+
+def _variables(backbone):
+    """The backbone's variables by path, without the name that some backbones begin all with."""
+    paths = {variable.path: variable for variable in backbone.weights}
+    name = f"{backbone.name}_"
+    if not all(path.startswith(name) for path in paths):
+        return paths
+    return {path.removeprefix(name): variable for path, variable in paths.items()}
 
 
 def _families():
@@ -97,11 +116,11 @@ def _family(backbone):
     return families[type(backbone)]
 
 
-def _problems(variables, weights):
+def _problems(used, variables, weights):
     rows = {row.tensor: row for row in weights}
-    problems = [f"variable `{path}` is missing" for path in sorted(rows.keys() - variables)]
-    problems += [f"variable `{p}` is not understood" for p in sorted(variables.keys() - rows)]
-    for path in sorted(rows.keys() & variables):
+    problems = [f"variable `{path}` is missing" for path in sorted(rows.keys() - used)]
+    problems += [f"variable `{path}` is not understood" for path in sorted(used - rows.keys())]
+    for path in sorted(rows.keys() & used):
         shape = tuple(variables[path].shape)
         if shape != rows[path].shape:
             problems.append(f"variable `{path}` has shape {shape}, not {rows[path].shape}")

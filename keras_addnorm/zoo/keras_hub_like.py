@@ -44,12 +44,22 @@ def layer_norm(variable, theirs, size):
     return [Weight(f"{variable}/{w}", f"{theirs}/{w}", (size,)) for w in ("gamma", "beta")]
 
 
-def dense(variable, theirs, inputs, outputs, kernel=None, bias=None):
+def dense(variable, theirs, inputs, outputs, kernel=None, bias=None, use_bias=True):
     """Rows of a dense layer; `kernel` and `bias` are shapes where Keras splits them into heads."""
-    return [
-        Weight(f"{variable}/kernel", f"{theirs}/kernel", kernel or (inputs, outputs)),
-        Weight(f"{variable}/bias", f"{theirs}/bias", bias or (outputs,)),
-    ]
+    rows = [Weight(f"{variable}/kernel", f"{theirs}/kernel", kernel or (inputs, outputs))]
+    return rows + [Weight(f"{variable}/bias", f"{theirs}/bias", bias or (outputs,))] * use_bias
+
+
+def attention(variable, theirs, config, use_bias=True):
+    """Rows of an attention that is Keras's `MultiHeadAttention`."""
+    width, heads = config["hidden_dim"], config["num_heads"]
+    size, rows = width // heads, []
+    split = {"kernel": (width, heads, size), "bias": (heads, size), "use_bias": use_bias}
+    for name in ("query", "key", "value"):
+        rows += dense(f"{variable}/{name}", f"{theirs}/{name}", width, width, **split)
+    joined = {"kernel": (heads, size, width), "use_bias": use_bias}
+    output = f"{theirs}/attention_output"
+    return rows + dense(f"{variable}/output", output, width, width, **joined)
 
 
 def embeddings(config, width, tokens="token_embedding", positions="position_embedding"):
@@ -78,18 +88,11 @@ def blocks(config, name="transformer_layer_{i}"):
 
 def block(config, ours, theirs):
     """Rows of one block that is KerasHub's `TransformerEncoder`."""
-    width, inner, heads = config["hidden_dim"], config["intermediate_dim"], config["num_heads"]
-    attention, ffn, size = f"{ours}_attention", f"{ours}_feed_forward", width // heads
-    rows = []
-    for name in ("query", "key", "value"):
-        layer = f"{theirs}/self_attention_layer/{name}"
-        split = {"kernel": (width, heads, size), "bias": (heads, size)}
-        rows += dense(f"{attention}/{name}", layer, width, width, **split)
-    output = f"{theirs}/self_attention_layer/attention_output"
-    rows += dense(f"{attention}/output", output, width, width, kernel=(heads, size, width))
+    width, inner, ffn = config["hidden_dim"], config["intermediate_dim"], f"{ours}_feed_forward"
+    joint = f"{ours}_attention_add_norm/norm"
     return [
-        *rows,
-        *layer_norm(f"{attention}_add_norm/norm", f"{theirs}/self_attention_layer_norm", width),
+        *attention(f"{ours}_attention", f"{theirs}/self_attention_layer", config),
+        *layer_norm(joint, f"{theirs}/self_attention_layer_norm", width),
         *dense(f"{ffn}/intermediate", f"{theirs}/feedforward_intermediate_dense", width, inner),
         *dense(f"{ffn}/output", f"{theirs}/feedforward_output_dense", inner, width),
         *layer_norm(f"{ffn}_add_norm/norm", f"{theirs}/feedforward_layer_norm", width),

@@ -30,8 +30,8 @@ def read_config(config, patch_size=16, epsilon=1e-12):
     hidden_dim = config.integer("hidden_size", high=MAX_SIZE)
     num_heads = config.integer("num_attention_heads", high=MAX_SIZE)
     config.heads_divide(hidden_dim, num_heads)
-    image = config.pair("image_size", high=MAX_SIZE, default=224)
-    patch = config.pair("patch_size", high=MAX_SIZE, default=patch_size)
+    image = config.sizes("image_size", 2, high=MAX_SIZE, default=224)
+    patch = config.sizes("patch_size", 2, high=MAX_SIZE, default=patch_size)
     if image[0] % patch[0] or image[1] % patch[1]:
         config.problems.append(
             f"config keys `image_size`, `patch_size`: an image must be whole patches, got {image} "
@@ -74,8 +74,8 @@ def config_keys(config):
 
 
 def one_or_pair(sizes):
-    """One number for two that are equal, else a list."""
-    return sizes[0] if sizes[0] == sizes[1] else list(sizes)
+    """One number for a list of two that are equal, else the list."""
+    return sizes[0] if sizes[0] == sizes[1] else sizes
 
 
 def patch_shape(config):

@@ -6,11 +6,39 @@ Source: Touvron et al., arXiv:2012.12877; names as in transformers' `DeiTModel`.
 import functools
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import vit_like
+from keras_addnorm.zoo import keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
-from keras_addnorm.zoo.family import Family
+from keras_addnorm.zoo.family import Family, KerasHub
 
 _TOKENS = ("embeddings.cls_token", "embeddings.distillation_token")
+_HUB_BLOCK = {
+    "attention_norm": "deit_encoder/transformer_block_{n}/ln_1",
+    "attention": "deit_encoder/transformer_block_{n}/mha",
+    "ffn_norm": "deit_encoder/transformer_block_{n}/ln_2",
+    "intermediate": "deit_encoder/transformer_block_{n}/mlp/dense",
+    "ffn_output": "deit_encoder/transformer_block_{n}/output_layer/output",
+    "last_norm": "deit_encoder/ln",
+}
+
+
+def _from_keras_hub(config):
+    return {
+        **keras_hub_images.read_config(config),
+        "embedding_options": {"num_class_tokens": len(_TOKENS)},
+        "feed_forward_options": {},
+    }
+
+
+def _keras_hub_weights(config):
+    name = "deit_patching_and_embedding"
+    rows = keras_hub_images.embeddings(
+        config,
+        f"{name}/patch_embedding",
+        (f"{name}/position_embedding", (1,)),
+        (f"{name}/class_token", f"{name}/distillation_token"),
+    )
+    return rows + keras_hub_images.blocks(config, _HUB_BLOCK)
+
 
 FAMILY = Family(
     model_type="deit",
@@ -25,4 +53,10 @@ FAMILY = Family(
     head_prefixes=("classifier.", "cls_classifier.", "distillation_classifier.", "decoder."),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | {"encoder_stride"},  # of the decoder for pretraining
+    keras_hub=KerasHub(
+        backbone="DeiTBackbone",
+        encoder_config=_from_keras_hub,
+        backbone_config=keras_hub_images.backbone_config,
+        weights=_keras_hub_weights,
+    ),
 )

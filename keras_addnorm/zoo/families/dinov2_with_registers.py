@@ -8,11 +8,9 @@ from keras_addnorm.zoo import dinov2_like, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family
 
-MAX_REGISTERS = 1000
-
 
 def _encoder_config(config):
-    registers = config.integer("num_register_tokens", high=MAX_REGISTERS, default=4)
+    registers = config.integer("num_register_tokens", high=dinov2_like.MAX_REGISTERS, default=4)
     return {
         **dinov2_like.read_config(config, patch_size=16),
         "embedding_options": {"num_register_tokens": registers},

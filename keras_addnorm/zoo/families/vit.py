@@ -4,9 +4,51 @@ Source: Dosovitskiy et al., arXiv:2010.11929; names as in transformers' `ViTMode
 """
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import vit_like
+from keras_addnorm.zoo import keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
-from keras_addnorm.zoo.family import Family
+from keras_addnorm.zoo.family import Family, KerasHub
+
+_HUB_BLOCK = {
+    "attention_norm": "vit_encoder/transformer_block_{n}/ln_1",
+    "attention": "vit_encoder/transformer_block_{n}/mha",
+    "ffn_norm": "vit_encoder/transformer_block_{n}/ln_2",
+    "intermediate": "vit_encoder/transformer_block_{n}/mlp/dense_1",
+    "ffn_output": "vit_encoder/transformer_block_{n}/mlp/dense_2",
+    "last_norm": "vit_encoder/ln",
+}
+
+
+def _from_keras_hub(config):
+    tokens = {} if config.flag("use_class_token") else {"num_class_tokens": 0}
+    patch_bias = {} if config.flag("use_patch_bias") else {"use_bias": False}
+    return {
+        **keras_hub_images.read_config(config, "mlp_dim"),
+        "feed_forward_options": {} if config.flag("use_mlp_bias") else {"use_bias": False},
+        "embedding_options": {**tokens, **patch_bias},
+    }
+
+
+def _backbone_config(config):
+    options = config["embedding_options"]
+    return {
+        **keras_hub_images.backbone_config(config, "mlp_dim"),
+        "use_mlp_bias": not config["feed_forward_options"],
+        "use_class_token": options.get("num_class_tokens", 1) > 0,
+        "use_patch_bias": options.get("use_bias", True),
+    }
+
+
+def _keras_hub_weights(config):
+    name, options = "vit_patching_and_embedding", config["embedding_options"]
+    rows = keras_hub_images.embeddings(
+        config,
+        f"{name}/patch_embedding",
+        (f"{name}/position_embedding/embeddings", ()),
+        [f"{name}/class_token"] * options.get("num_class_tokens", 1),
+        options.get("use_bias", True),
+    )
+    return rows + keras_hub_images.blocks(config, _HUB_BLOCK)
+
 
 FAMILY = Family(
     model_type="vit",
@@ -21,4 +63,10 @@ FAMILY = Family(
     head_prefixes=("classifier.", "decoder."),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | {"encoder_stride"},  # of the decoder for pretraining
+    keras_hub=KerasHub(
+        backbone="ViTBackbone",
+        encoder_config=_from_keras_hub,
+        backbone_config=_backbone_config,
+        weights=_keras_hub_weights,
+    ),
 )

@@ -15,3 +15,17 @@ CASES = {
     "deep": ("DeiTModel", {"num_hidden_layers": 5}),
 }
 FIXTURES = ("plain",)
+
+_HUB = {"num_layers": 2, "num_heads": 4, "hidden_dim": 16, "intermediate_dim": 24}
+HUB = [
+    {**_HUB, "image_shape": (12, 12, 3), "patch_size": 4},
+    {
+        **_HUB,
+        "image_shape": (8, 12, 2),
+        "patch_size": (4, 2),
+        "layer_norm_epsilon": 1e-3,
+        "use_mha_bias": False,
+        "dropout_rate": 0.1,
+        "attention_dropout": 0.2,
+    },
+]

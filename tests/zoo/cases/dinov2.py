@@ -38,3 +38,19 @@ CASES = {
     "deep": ("Dinov2Model", {"num_hidden_layers": 5}),
 }
 FIXTURES = ("plain", "gated")
+
+_HUB = {
+    "num_layers": 2,
+    "num_heads": 4,
+    "hidden_dim": 16,
+    "intermediate_dim": 24,
+    "patch_size": 4,
+    "image_shape": (8, 8, 3),
+    "position_embedding_shape": (12, 12, 3),
+}
+HUB = [
+    _HUB,
+    {**_HUB, "position_embedding_shape": (8, 8, 3), "use_mask_token": False, "name": "named"},
+    {**_HUB, "num_register_tokens": 3, "antialias_in_interpolation": True, "dropout_rate": 0.1},
+    {**_HUB, "use_swiglu_ffn": True, "drop_path_rate": 0.1, "image_shape": (8, 8, 1)},
+]

@@ -37,3 +37,20 @@ CASES = {
     "pair": ("ViTModel", {"image_size": [12, 12], "patch_size": [4, 4]}),
 }
 FIXTURES = ("plain", "changed")
+
+_HUB = {"num_layers": 2, "num_heads": 4, "hidden_dim": 16, "mlp_dim": 24}
+HUB = [
+    {**_HUB, "image_shape": (12, 12, 3), "patch_size": 4},
+    {
+        **_HUB,
+        "image_shape": (8, 12, 2),
+        "patch_size": (4, 2),
+        "layer_norm_epsilon": 1e-3,
+        "use_mha_bias": False,
+        "use_patch_bias": False,
+        "dropout_rate": 0.1,
+        "attention_dropout": 0.2,
+    },
+    {**_HUB, "image_shape": (8, 8, 3), "patch_size": 4, "use_class_token": False},
+    {**_HUB, "image_shape": (8, 8, 3), "patch_size": 4, "use_mlp_bias": False},
+]
