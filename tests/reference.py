@@ -223,28 +223,55 @@ def sinusoids(length, features, max_wavelength=10000.0):
     return table
 
 
+def neighbours(x, window):
+    """The features of `window` positions side by side, the last one first; 0 beyond the ends."""
+    batch, length, features = x.shape
+    rows = np.zeros((batch, length, window * features))
+    for position, i in np.ndindex(length, window):
+        source = position + window // 2 - i
+        if 0 <= source < length:
+            rows[:, position, i * features : (i + 1) * features] = x[:, source]
+    return rows
+
+
 def token_and_position_embedding(
     weights,
     token_ids,
     segment_ids=None,
+    mask=None,
     *,
     position="learned",
     kind=None,
     epsilon=1e-5,
     offset=0,
     scale=1.0,
+    window=None,
+    mask_token=None,
+    rate=0.12,
+    zero_padding=False,
 ):
     tokens = weights["token_embedding/embeddings"]
     length = token_ids.shape[1]
     x = scale * tokens[token_ids]
+    keep = np.ones(token_ids.shape) if mask is None else np.asarray(mask, "float64")
+    if mask_token is not None:
+        for b in range(len(x)):
+            masked = token_ids[b] == mask_token
+            x[b, masked] = 0.0
+            if not masked.all():
+                x[b] *= (1.0 - rate) / (1.0 - masked.sum() / keep[b].sum())
+    if window is not None:
+        x = dense(below(weights, "projection"), neighbours(x, window))
     if position == "learned":
         x = x + weights["position_encoding/position_embeddings"][offset + np.arange(length)]
     elif position == "sinusoidal":
-        x = x + sinusoids(length, tokens.shape[1])
+        x = x + sinusoids(length, x.shape[-1])
     if segment_ids is not None:
         x = x + weights["segment_embedding/embeddings"][segment_ids]
     x = x if kind is None else norm(below(weights, "norm"), x, kind, epsilon)
-    return dense(below(weights, "projection"), x) if "projection/kernel" in weights else x
+    x = x * keep[..., None] if zero_padding else x
+    late = window is None and "projection/kernel" in weights
+    return dense(below(weights, "projection"), x) if late else x
 
 
 def patch_embedding(weights, images, patch_size):
@@ -374,11 +401,16 @@ def encoder(weights, token_ids, padding_mask, segment_ids=None, *, config):
         below(weights, "embeddings"),
         token_ids,
         segment_ids,
+        padding_mask,
         position="none" if inside else config["position"],
         kind=kind if config["embedding_norm"] else None,
         epsilon=config["epsilon"],
         offset=options.get("position_offset", 0),
         scale=math.sqrt(config["hidden_dim"]) if scale == "sqrt" else scale,
+        window=options.get("projection_window"),
+        mask_token=options.get("mask_token_id"),
+        rate=options.get("mask_token_rate", 0.12),
+        zero_padding=options.get("zero_padding", False),
     )
     return blocks(weights, x, padding_mask, config=config)
 

@@ -303,6 +303,7 @@ def test_feed_forward(options, shape, seed):
 def embedding(draw):
     position = draw(st.sampled_from(["learned", "sinusoidal", "none"]))
     length = draw(st.integers(1, 7))
+    width, mask_zero = draw(st.one_of(st.none(), sizes)), draw(flags)
     return {
         "options": {
             "vocabulary_size": draw(st.integers(1, 9)),
@@ -312,10 +313,14 @@ def embedding(draw):
             "num_segments": draw(st.integers(0, 3)),
             "embedding_norm": draw(st.sampled_from([False, *NORMS])),
             "epsilon": draw(st.sampled_from([1e-5, 1e-2])),
-            "mask_zero": draw(flags),
+            "mask_zero": mask_zero,
             "position_offset": draw(st.integers(0, 2)) if position == "learned" else 0,
-            "token_embedding_dim": draw(st.one_of(st.none(), sizes)),
+            "token_embedding_dim": width,
             "embedding_scale": draw(st.sampled_from([None, "sqrt", 0.5, -2.0])),
+            "projection_window": width and draw(st.sampled_from([None, 1, 3, 5])),
+            "mask_token_id": None if mask_zero else draw(st.sampled_from([None, 0])),
+            "mask_token_rate": draw(st.sampled_from([0.12, 0.0])),
+            "zero_padding": draw(flags),
         },
         "batch": draw(st.integers(1, 3)),
         "length": length,
@@ -350,11 +355,16 @@ def test_token_and_position_embedding(options, batch, length, seed):
         weights_of(layer),
         ids,
         segments,
+        ids != 0 if options.get("mask_zero") else None,
         position=options.get("position", "learned"),
         kind=options["embedding_norm"] or None,
         epsilon=options.get("epsilon", 1e-5),
         offset=options.get("position_offset", 0),
         scale=options["embedding_dim"] ** 0.5 if scale == "sqrt" else scale,
+        window=options.get("projection_window"),
+        mask_token=options.get("mask_token_id"),
+        rate=options.get("mask_token_rate", 0.12),
+        zero_padding=options.get("zero_padding", False),
     )
     return error(layer(ids, segments), want)
 

@@ -25,6 +25,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         total  = scale * tokens[token_ids] + positions[offset..] + segments[segment_ids]
         output = dropout(norm(total)) W + b           (W and b with `token_embedding_dim` only)
 
+    With a `projection_window`, W and b act on the tokens' embeddings instead, each between those
+    of its neighbours: `concat(next, own, previous) W + b` with a window of 3.
+
     The token table is tied: `layer.token_embedding(x, reverse=True)` is `x tokens^T`, the logits.
 
     Args:
@@ -41,15 +44,26 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             RoBERTa numbers the tokens of a right-padded sequence from 2.
         token_embedding_dim: int, width of the tables where a dense layer `projection` widens them
             to `embedding_dim` (ALBERT). Default: no projection.
+        projection_window: odd int; with `token_embedding_dim`, how many neighbouring tokens the
+            projection sees at once, next first, zeros beyond both ends (3: MobileBERT). Positions,
+            segments and norm then have `embedding_dim` features. The last token of a padded
+            sequence sees the padding token. Default: the projection is of the output.
         embedding_scale: float that multiplies the token embeddings, or `"sqrt"` for the paper's
             sqrt(embedding_dim). Default: no scale.
         dropout: float in [0, 1), dropout rate after the norm while training.
+        mask_token_id: int, the token whose embedding is zero, while those of the sequence's other
+            tokens grow by (1 - mask_token_rate) / (1 - its share), as if dropout had dropped it
+            (ESM-2). Default: a token as any other.
+        mask_token_rate: float in [0, 1), the share of tokens that were this one in pretraining.
+        zero_padding: bool, whether positions that `mask` hides are zero after the norm (ESM-2,
+            DeBERTa).
 
     Call arguments:
         token_ids: int tensor `(batch, length)`, from 0 to `vocabulary_size - 1`.
         segment_ids: int tensor `(batch, length)`, required where there are segments.
         mask: `(batch, length)`; True or 1 for unpadded positions, for an `embedding_norm` that
-            averages over positions; with `mask_zero`, tokens other than 0 only.
+            averages over positions, `mask_token_id` and `zero_padding`; with `mask_zero`, tokens
+            other than 0 only.
         training: bool, whether dropout is active.
 
     Output shape:
@@ -66,7 +80,9 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
     ```
 
     Source: Devlin et al., arXiv:1810.04805, section 3 (figure 2); scale and tied table: Vaswani
-    et al., arXiv:1706.03762, section 3.4; projection: Lan et al., arXiv:1909.11942, section 3.1.
+    et al., arXiv:1706.03762, section 3.4; projection: Lan et al., arXiv:1909.11942, section 3.1;
+    trigrams: Sun et al., arXiv:2004.02984, section 3.2; mask token: `token_dropout` of
+    github.com/facebookresearch/esm.
     """
 
     def __init__(
@@ -84,6 +100,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         token_embedding_dim=None,
         embedding_scale=None,
         dropout=0.0,
+        projection_window=None,
+        mask_token_id=None,
+        mask_token_rate=0.12,
+        zero_padding=False,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(TokenAndPositionEmbedding, kwargs))
@@ -106,14 +126,24 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         )
         self.embedding_scale = _embedding_scale(owner, embedding_scale)
         self.dropout = checks.rate(owner, "dropout", dropout)
+        self.projection_window = _window(owner, projection_window, token_embedding_dim)
+        self.mask_token_id = mask_token_id
+        if mask_token_id is not None:
+            last = self.vocabulary_size - 1
+            checks.positive_int(owner, "mask_token_id", mask_token_id, limit=last, least=0)
+        self.mask_token_rate = checks.rate(owner, "mask_token_rate", mask_token_rate)
+        self.zero_padding = bool(zero_padding)
         self._make_sublayers(owner)
 
     def _make_sublayers(self, owner):
-        self._width = self.token_embedding_dim or self.embedding_dim
+        # Features of the table of tokens, and of what is added to its rows.
+        self._token_width = self.token_embedding_dim or self.embedding_dim
+        self._width = self._token_width if self.projection_window is None else self.embedding_dim
         self.token_embedding = self._embedding(
             self.vocabulary_size,
             "token_embedding",
             keras.layers.ReversibleEmbedding,
+            width=self._token_width,
             mask_zero=self.mask_zero,
         )
         self.position_encoding = self.segment_embedding = self.norm_layer = self.projection = None
@@ -136,10 +166,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
                 self.embedding_dim, kernel_initializer=initializer, name="projection", **dtype
             )
 
-    def _embedding(self, size, name, cls=keras.layers.Embedding, **kwargs):
+    def _embedding(self, size, name, cls=keras.layers.Embedding, width=None, **kwargs):
         return cls(
             size,
-            self._width,
+            width or self._width,
             embeddings_initializer=copy_initializer(self.embeddings_initializer),
             dtype=self.dtype_policy,
             name=name,
@@ -154,9 +184,11 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.token_embedding.build(token_ids_shape)
         if self.segment_embedding is not None:
             self.segment_embedding.build(token_ids_shape)
-        for layer in (self.position_encoding, self.norm_layer, self.projection):
+        for layer in (self.position_encoding, self.norm_layer):
             if layer is not None:
                 layer.build(shape)
+        if self.projection is not None:
+            self.projection.build((None, self._token_width * (self.projection_window or 1)))
         self.built = True
 
     def call(self, token_ids, segment_ids=None, mask=None, training=None):
@@ -168,10 +200,10 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             )
         owner, size = "TokenAndPositionEmbedding", self.vocabulary_size
         checks.ids_below(owner, "token_ids", token_ids, size, "vocabulary_size")
-        x = widen(self.token_embedding(token_ids))
-        if self.embedding_scale is not None:
-            sqrt = self.embedding_scale == "sqrt"
-            x = ops.multiply(x, self.embedding_dim**0.5 if sqrt else self.embedding_scale)
+        keep = None
+        if self.zero_padding or self.mask_token_id is not None or self._norm_uses_mask:
+            keep = self._padding_mask(token_ids, mask)
+        x = self._tokens(token_ids, keep)
         if self.position_encoding is not None:
             # The length comes from the ids: read from `x`, it would split a converted graph.
             length = ops.shape(token_ids)[1]
@@ -180,13 +212,44 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             checks.ids_below(owner, "segment_ids", segment_ids, self.num_segments, "num_segments")
             x = ops.add(x, widen(self.segment_embedding(segment_ids)))
         if self.norm_layer is not None:
-            mask = self._padding_mask(token_ids, mask) if uses_mask(self.norm_layer) else None
-            x = apply_norm("TokenAndPositionEmbedding", self.norm_layer, x, mask, training)
+            x = apply_norm(owner, self.norm_layer, x, keep, training)
+        if self.zero_padding and keep is not None:
+            x = ops.multiply(x, ops.cast(ops.expand_dims(keep, -1), x.dtype))
         x = self.dropout_layer(narrow(x, self.compute_dtype), training=training)
-        if self.projection is None:
+        if self.projection is None or self.projection_window is not None:
             return x
-        rows = self.projection(flatten(x))  # [batch * length, embedding_dim]
-        rows = narrow(rows, self.compute_dtype)
+        return self._project(x, token_ids)
+
+    @property
+    def _norm_uses_mask(self):
+        return self.norm_layer is not None and uses_mask(self.norm_layer)
+
+    def _tokens(self, token_ids, keep):
+        """What the tokens add to the sum, in float32."""
+        x = widen(self.token_embedding(token_ids))
+        if self.embedding_scale is not None:
+            sqrt = self.embedding_scale == "sqrt"
+            x = ops.multiply(x, self.embedding_dim**0.5 if sqrt else self.embedding_scale)
+        if self.mask_token_id is not None:
+            x = ops.multiply(x, self._mask_token_factor(token_ids, keep))
+        if self.projection_window is None:
+            return x
+        x = narrow(x, self.compute_dtype)
+        return widen(self._project(_neighbours(x, self.projection_window), token_ids))
+
+    def _mask_token_factor(self, token_ids, keep):
+        """0 for mask tokens, else (1 - rate) / (1 - their share); `(batch, length, 1)`."""
+        other = ops.cast(ops.not_equal(token_ids, self.mask_token_id), "float32")
+        ones = ops.ones_like(other) if keep is None else ops.multiply(ops.ones_like(other), keep)
+        length = ops.sum(ones, axis=1, keepdims=True)
+        masked = ops.sum(ops.subtract(1.0, other), axis=1, keepdims=True)
+        # Without any other token there is nothing to scale, only a division by 0 to avoid.
+        others = ops.maximum(ops.subtract(length, masked), 1.0)
+        factor = ops.divide(ops.multiply(length, 1.0 - self.mask_token_rate), others)
+        return ops.expand_dims(ops.multiply(other, factor), -1)
+
+    def _project(self, x, token_ids):
+        rows = narrow(self.projection(flatten(x)), self.compute_dtype)  # [batch * length, ..]
         return reshape(rows, (*token_ids.shape, self.embedding_dim), like=token_ids)
 
     def _padding_mask(self, token_ids, mask):
@@ -218,7 +281,33 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "token_embedding_dim": self.token_embedding_dim,
             "embedding_scale": self.embedding_scale,
             "dropout": self.dropout,
+            "projection_window": self.projection_window,
+            "mask_token_id": self.mask_token_id,
+            "mask_token_rate": self.mask_token_rate,
+            "zero_padding": self.zero_padding,
         }
+
+
+def _neighbours(x, window):
+    """The features of so many neighbouring positions side by side, the last position first."""
+    reach = window // 2
+    padded = ops.pad(x, [[0, 0], [reach, reach], [0, 0]])
+    parts = [padded[:, 2 * reach - i : -i or None] for i in range(window)]
+    return ops.concatenate(parts, axis=-1)
+
+
+def _window(owner, window, token_embedding_dim):
+    if window is None:
+        return None
+    window = checks.positive_int(owner, "projection_window", window, limit=99)
+    if window % 2 == 0 or token_embedding_dim is None:
+        raise ValueError(
+            f"{owner}: `projection_window` must be odd, a token in the middle of its neighbours, "
+            f"and there must be a projection. Received: projection_window={window}, "
+            f"token_embedding_dim={token_embedding_dim}. Pass for instance projection_window=3 "
+            "and a token_embedding_dim."
+        )
+    return window
 
 
 def _embedding_scale(owner, scale):

@@ -11,7 +11,7 @@ from keras_addnorm.models.encoder import Encoder
 # What the encoder itself tells its embeddings; all their other arguments can be options.
 _EMBEDDINGS = (
     *("vocabulary_size", "max_sequence_length", "embedding_dim", "position", "num_segments"),
-    *("embedding_norm", "epsilon", "mask_zero", "embeddings_initializer", "dropout"),
+    *("embedding_norm", "epsilon", "mask_zero", "embeddings_initializer"),
 )
 
 
@@ -30,7 +30,8 @@ class TransformerEncoder(Encoder):
             `attention_options` have a `key_dim`.
         hidden_dim: int, features of the residual stream.
         intermediate_dim: int, features between the two feed-forward layers.
-        dropout: float in [0, 1), dropout rate of embeddings and sublayer outputs.
+        dropout: float in [0, 1), dropout rate of embeddings (unless `embedding_options` have one)
+            and sublayer outputs.
         attention_dropout: float in [0, 1), dropout rate of the scores. Default: `dropout`.
         activation: name of the feed-forward activation, as in `FeedForward`.
         residual: name of the residual scheme, a key of `RESIDUALS`.
@@ -166,10 +167,9 @@ class TransformerEncoder(Encoder):
             embedding_norm=embedding_kind if embedding_norm else False,
             epsilon=blocks.epsilon,
             embeddings_initializer=blocks.kernel_initializer,
-            dropout=blocks.dropout,
             dtype=dtype,
             name="embeddings",
-            **embedding_options,
+            **{"dropout": blocks.dropout, **embedding_options},
         )
 
         # === Functional model ===

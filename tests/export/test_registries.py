@@ -24,8 +24,15 @@ VARIANTS = [
     {"residual": "pre_norm", "embedding_norm": True, "block_options": {"first_norm": False}},
     {
         "norm": "affine",
-        "activation": "relu",
+        "embedding_norm": True,
+        "position": "learned",
+        "embedding_options": {"token_embedding_dim": 8, "projection_window": 3},
         "block_options": {"num_feed_forwards": 2, "bottleneck_dim": 16},
+    },
+    {
+        "residual": "pre_norm",
+        "position": "rotary",
+        "embedding_options": {"mask_token_id": 3, "zero_padding": True},
     },
     {
         "embedding_options": {"token_embedding_dim": 16, "embedding_scale": "sqrt"},

@@ -224,6 +224,22 @@ CASES = [
         tokens("token_ids", "mask"),
     ),
     Case(
+        "TokenAndPositionEmbedding",
+        {
+            "vocabulary_size": 2,
+            "max_sequence_length": 6,
+            "embedding_dim": FEATURES,
+            "embedding_norm": "affine",
+            "token_embedding_dim": 3,
+            "projection_window": 3,
+            "mask_token_id": 1,
+            "mask_token_rate": 0.25,
+            "zero_padding": True,
+        },
+        {},
+        tokens("token_ids", "mask"),
+    ),
+    Case(
         "TransformerEncoderLayer",
         {"intermediate_dim": 16, "num_heads": 2},
         floats("x"),

@@ -46,6 +46,14 @@ CASES = {
         "int32",
         2,
     ),
+    "trigrams": (
+        lambda **k: TokenAndPositionEmbedding(
+            7, 9, 8, token_embedding_dim=6, projection_window=3, **k
+        ),
+        (None,),
+        "int32",
+        2,
+    ),
     "projection": (lambda **k: Projection(5, "affine", **k), (None, 8), "float32", 1),
     "patches": (lambda **k: PatchEmbedding(2, 8, **k), (4, 4, 3), "float32", 0),
     "block": (lambda **k: TransformerEncoderLayer(16, 2, **k), (None, 8), "float32", 6),

@@ -69,6 +69,64 @@ def test_values_with_scale_and_projection(rng, position, scale, factor, width):
     np.testing.assert_allclose(to_numpy(layer(IDS, SEGMENTS)), want, **TOLERANCE)
 
 
+@pytest.mark.parametrize("window", [1, 3, 5])
+@pytest.mark.parametrize("position", ["learned", "sinusoidal"])
+def test_values_of_projected_neighbours(rng, window, position):
+    layer = built(
+        rng,
+        position=position,
+        num_segments=2,
+        embedding_norm="affine",
+        token_embedding_dim=4,
+        projection_window=window,
+    )
+    weights = weights_of(layer)
+    assert weights["projection/kernel"].shape == (4 * window, 8)
+    assert weights["segment_embedding/embeddings"].shape == (2, 8)
+    want = reference.token_and_position_embedding(
+        weights, IDS, SEGMENTS, position=position, kind="affine", window=window
+    )
+    np.testing.assert_allclose(to_numpy(layer(IDS, SEGMENTS)), want, **TOLERANCE)
+
+
+MASKED = np.array([[1, 4, 3, 4, 0], [4, 10, 4, 0, 0]], "int32")  # 4 is the mask token
+KEEP = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], "int32")
+
+
+@pytest.mark.parametrize("mask", [None, KEEP])
+@pytest.mark.parametrize("rate", [0.12, 0.0, 0.5])
+@pytest.mark.parametrize("norm", [False, True])
+def test_values_with_a_mask_token(rng, mask, rate, norm):
+    layer = built(rng, embedding_norm=norm, mask_token_id=4, mask_token_rate=rate)
+    want = reference.token_and_position_embedding(
+        weights_of(layer),
+        MASKED,
+        mask=mask,
+        kind="layer_norm" if norm else None,
+        mask_token=4,
+        rate=rate,
+    )
+    np.testing.assert_allclose(to_numpy(layer(MASKED, mask=mask)), want, **TOLERANCE)
+
+
+def test_a_sequence_of_mask_tokens_or_of_padding_is_finite(rng):
+    layer = built(rng, position="none", mask_token_id=4)
+    ids = np.array([[4, 4, 4], [1, 2, 3]], "int32")
+    got = to_numpy(layer(ids, mask=np.array([[1, 1, 1], [0, 0, 0]])))
+    np.testing.assert_array_equal(got, 0.0)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("mask_zero", [False, True])
+def test_padding_is_zero(rng, norm, mask_zero):
+    layer = built(rng, embedding_norm=norm, zero_padding=True, mask_zero=mask_zero)
+    plain = built(rng, embedding_norm=norm)
+    plain.set_weights(layer.get_weights())
+    keep = KEEP[..., None] * ((IDS != 0)[..., None] if mask_zero else 1)
+    want = to_numpy(plain(IDS)) * keep
+    np.testing.assert_array_equal(to_numpy(layer(IDS, mask=KEEP)), want)
+
+
 @pytest.mark.parametrize("offset", [0, 2])
 def test_positions_start_at_the_offset(rng, offset):
     layer = built(rng, position_offset=offset)
@@ -281,6 +339,20 @@ def test_segments_missing_or_not_wanted(rng, num_segments, call, received):
         ({"dropout": 1.0}, "dropout", "Pass for instance 0.1"),
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("inf")}, "epsilon", "finite"),
+        ({"projection_window": 3}, "projection_window", "and a token_embedding_dim"),
+        (
+            {"projection_window": 2, "token_embedding_dim": 4},
+            "projection_window",
+            "Pass for instance projection_window=3",
+        ),
+        (
+            {"projection_window": 0, "token_embedding_dim": 4},
+            "projection_window",
+            "Pass a positive int",
+        ),
+        ({"mask_token_id": 11}, "mask_token_id", "from 0 to 10"),
+        ({"mask_token_id": -1}, "mask_token_id", "from 0 to 10"),
+        ({"mask_token_rate": 1.0}, "mask_token_rate", "Pass for instance 0.1"),
         ({"embedding_norm": "batch"}, "embedding_norm", "'affine', 'none'"),
         ({"positions": "learned"}, "positions", "Did you mean `position`?"),
     ],

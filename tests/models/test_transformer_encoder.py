@@ -55,6 +55,18 @@ MOBILE = {  # MobileBERT's blocks, with other numbers
     "norm": "affine",
     "block_options": {"num_feed_forwards": 3, "bottleneck_dim": 8},
 }
+PROTEIN = {  # ESM-2, with other numbers
+    "residual": "pre_norm",
+    "activation": "gelu",
+    "position": "rotary",
+    "embedding_options": {"mask_token_id": 3, "zero_padding": True},
+}
+TRIGRAMS = {
+    "position": "learned",
+    "num_segments": 2,
+    "embedding_norm": True,
+    "embedding_options": {"token_embedding_dim": 3, "projection_window": 3},
+}
 VARIANTS = [
     {},
     {"residual": "pre_norm"},
@@ -78,6 +90,7 @@ VARIANTS = [
     MODERN,
     {**MODERN, "block_options": {"first_norm": False}, "norm": "layer_norm_no_bias"},
     MOBILE,
+    PROTEIN,
     {**MOBILE, "norm": "layer_norm", "share_layers": True, "position": "relative"},
     {
         "norm": "rms_norm",
@@ -99,12 +112,14 @@ VARIANTS = [
 ]
 
 
-each_variant = pytest.mark.parametrize(
-    "kwargs", VARIANTS, ids=lambda kwargs: ",".join(map(str, kwargs.values()))[:60]
-)
+def variant_name(kwargs):
+    return ",".join(map(str, kwargs.values()))[:60]
 
 
-@each_variant
+each_variant = pytest.mark.parametrize("kwargs", VARIANTS, ids=variant_name)
+
+
+@pytest.mark.parametrize("kwargs", [*VARIANTS, TRIGRAMS], ids=variant_name)
 def test_values(rng, kwargs):
     encoder = built(rng, **kwargs)
     inputs = encoder_inputs(rng, segments="num_segments" in kwargs)
@@ -145,6 +160,19 @@ def test_longer_padding_does_not_change_real_rows(rng, kwargs):
     np.testing.assert_allclose(
         sequence(encoder, longer)[:, :6][keep], sequence(encoder, inputs)[keep], **TOLERANCE
     )
+
+
+def test_trigrams_reach_one_token_beyond_the_end(rng):
+    """As in MobileBERT: the last token of a padded sequence sees the padding token."""
+    encoder = built(rng, **TRIGRAMS)
+    inputs = encoder_inputs(rng, segments=True)
+    other = {**inputs, "token_ids": np.where(inputs["padding_mask"], inputs["token_ids"], 9)}
+    x, y = (
+        encoder.get_layer("embeddings")(i["token_ids"], i["segment_ids"]) for i in (inputs, other)
+    )
+    changed = np.any(to_numpy(x) != to_numpy(y), axis=-1)
+    np.testing.assert_array_equal(changed[0], False)
+    np.testing.assert_array_equal(changed[1], [0, 0, 0, 1, 1, 1])  # 4 tokens
 
 
 @pytest.mark.parametrize("position", ["none", "rotary", "alibi", "relative"])
