@@ -1,6 +1,11 @@
 """The dense sublayers that the layers of this package are made of."""
 
+import contextlib
+import contextvars
+
 import keras
+
+_VALUES_FOLLOW = contextvars.ContextVar("values_follow", default=False)
 
 
 def make_dense(owner, name, units, kernel_initializer=None):
@@ -18,4 +23,20 @@ def make_dense(owner, name, units, kernel_initializer=None):
 
 def copy_initializer(initializer):
     """A copy: an initializer draws the same values each time it is used, so each weight has one."""
-    return initializer.clone() if isinstance(initializer, keras.Initializer) else initializer
+    if not isinstance(initializer, keras.Initializer):
+        return initializer
+    return keras.initializers.Zeros() if _VALUES_FOLLOW.get() else initializer.clone()
+
+
+@contextlib.contextmanager
+def values_follow():
+    """Weights that are made meanwhile are zeros: their values are going to be loaded.
+
+    Random ones would cost time, and several times the memory of the largest weight. The
+    configs of the layers keep their initializers.
+    """
+    token = _VALUES_FOLLOW.set(True)
+    try:
+        yield
+    finally:
+        _VALUES_FOLLOW.reset(token)

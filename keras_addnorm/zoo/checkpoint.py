@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.sources import read_json
+from keras_addnorm.zoo.weight import spans
 
 FLOATS = ("F32", "F16", "BF16", "F64")
 
@@ -104,9 +105,13 @@ class Checkpoint:
                 return np.asarray(file.get_tensor(stored), dtype="float32")
             return np.asarray(file.get_slice(stored)[slice(*rows)], dtype="float32")
 
-    def read_row(self, weight):
-        """What a table's row takes of its tensor."""
-        return self.read(weight.tensor, weight.rows)
+    def pieces(self, name):
+        """A tensor as a sequence of float32 arrays that are small."""
+        _, shape = self.header(name)
+        if not shape:
+            yield self.read(name)
+        for span in spans(shape) if shape else ():
+            yield self.read(name, span)
 
 
 def _rename(name, renames):
@@ -136,7 +141,7 @@ def find_problems(checkpoint, weights, copies, ignored):
             problems.append(f"tensor `{name}` has shape {found}, the config says {shape}")
         elif dtype not in FLOATS:
             problems.append(f"tensor `{name}` has dtype {dtype}, not one of {FLOATS}")
-        elif not np.isfinite(checkpoint.read(name)).all():
+        elif not all(np.isfinite(piece).all() for piece in checkpoint.pieces(name)):
             problems.append(f"tensor `{name}` holds NaN or infinity")
     used = {row.tensor for row in weights}
     for name in checkpoint.names():
@@ -151,4 +156,5 @@ def find_problems(checkpoint, weights, copies, ignored):
 def _equal(checkpoint, name, other):
     if other not in checkpoint or checkpoint.header(name) != checkpoint.header(other):
         return False
-    return np.array_equal(checkpoint.read(name), checkpoint.read(other))
+    pairs = zip(checkpoint.pieces(name), checkpoint.pieces(other), strict=True)
+    return all(np.array_equal(*pair) for pair in pairs)

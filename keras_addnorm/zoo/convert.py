@@ -1,5 +1,6 @@
 """From a Hugging Face checkpoint to an encoder or task of ours, exactly."""
 
+from keras_addnorm.layers.dense import values_follow
 from keras_addnorm.zoo.checkpoint import Checkpoint, find_problems
 from keras_addnorm.zoo.config import ConfigReader
 from keras_addnorm.zoo.errors import CheckpointError
@@ -79,10 +80,11 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32", preprocessor="
         arguments["preprocessor"] = (
             preprocessor_of(folder, task, encoder_config) if automatic else preprocessor
         )
-    model = family.encoder(**encoder_config, dtype=dtype)
-    if task is not None:
-        model = task_class(task)(model, **arguments)
-    load_weights(model, checkpoint.read_row, weights)
+    with values_follow():
+        model = family.encoder(**encoder_config, dtype=dtype)
+        if task is not None:
+            model = task_class(task)(model, **arguments)
+    load_weights(model, checkpoint.read, weights)
     return model
 
 

@@ -3,6 +3,7 @@
 import keras
 import keras_hub
 
+from keras_addnorm.layers.dense import values_follow
 from keras_addnorm.zoo.config import ConfigReader
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.families import FAMILIES
@@ -48,8 +49,14 @@ def from_keras_hub(backbone_or_preset, dtype="float32"):
         problems = _problems(variables.keys() - hub.unused, variables, weights)
     if problems:
         raise CheckpointError(f"the {type(backbone).__name__}", problems)
-    encoder = family.encoder(**config, dtype=dtype)
-    load_weights(encoder, lambda row: variables[row.tensor].numpy(), weights)
+    with values_follow():
+        encoder = family.encoder(**config, dtype=dtype)
+
+    def read(name, rows):
+        value = keras.ops.convert_to_numpy(variables[name])
+        return value if rows is None else value[slice(*rows)]
+
+    load_weights(encoder, read, weights)
     return encoder
 
 

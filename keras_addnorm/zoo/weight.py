@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import keras
 import numpy as np
+
+MAX_PIECE_BYTES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Weight:
     into: tuple | None = None
 
     def to_ours(self, value, shape):
-        """The tensor's (rows of) values as a float32 array of our variable's (part's) `shape`."""
+        """(Rows of) the tensor as a float32 array of `shape`, that of our variable('s part)."""
         if self.into is not None:
             shape = (self.into[1] - self.into[0], *shape[1:])
         value = np.asarray(value, dtype="float32")
@@ -108,12 +111,47 @@ def load_weights(model, read, weights):
 
     Args:
         model: our model.
-        read: `(Weight) -> array`, the row's part of the tensor.
+        read: `(tensor, rows) -> array`, some `(start, stop)` of the tensor's first axis, or, with
+            None, all.
         weights: list of `Weight`.
     """
     for variable, rows in variables_of(model, weights):
-        parts = [row.to_ours(read(row), variable.shape) for row in rows]
-        variable.assign(parts[0] if len(parts) == 1 else np.concatenate(parts))
+        if _is_in_place(variable, rows[0]):
+            _assign_in_place(variable, rows[0], read)
+        else:
+            parts = [row.to_ours(read(row.tensor, row.rows), variable.shape) for row in rows]
+            variable.assign(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+
+def _is_in_place(variable, row):
+    """Whether rows of the tensor are rows of the variable, which may be changed one by one."""
+    same_rows = row.axes is None and row.part_shape[:1] == variable.shape[:1]
+    return same_rows and keras.backend.backend() == "tensorflow"
+
+
+def _assign_in_place(variable, row, read):
+    """Assigns a piece at a time: a table of embeddings may be most of the checkpoint."""
+    import tensorflow as tf
+
+    first = row.rows[0] if row.rows else 0
+    pieces = spans(row.part_shape)
+    for start, stop in pieces:
+        values = read(row.tensor, (first + start, first + stop))
+        values = row.to_ours(values, (stop - start, *variable.shape[1:]))
+        if len(pieces) == 1:
+            variable.assign(values)
+        else:
+            # Not `value[start:stop].assign`, which reads, and so copies, the whole table.
+            values = tf.cast(values, variable.dtype)
+            variable.value.scatter_update(tf.IndexedSlices(values, tf.range(start, stop)))
+
+
+def spans(shape):
+    """Pairs `(start, stop)` that cut the first axis of a float32 tensor into pieces."""
+    row = 4 * int(np.prod(shape[1:], dtype="int64"))
+    step = max(1, MAX_PIECE_BYTES // max(row, 1))
+    length = shape[0] if shape else 1
+    return [(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 def collect_tensors(model, weights):
