@@ -110,12 +110,22 @@ def add_norm(
     return norm(below(weights, "norm"), total, kind, epsilon, mask, training), total
 
 
-def rotate(x, max_wavelength=10000.0, rotary_dim=None, scaling_factor=1.0, interleaved=False):
+def rotate(
+    x,
+    max_wavelength=10000.0,
+    rotary_dim=None,
+    scaling_factor=1.0,
+    interleaved=False,
+    frequency_dtype="float64",
+):
     """Rotary position embedding of `(batch, length, heads, features)`, pair by pair."""
     size = rotary_dim or x.shape[-1]
     out = np.array(x, "float64")
     for position, pair in np.ndindex(x.shape[1], size // 2):
-        angle = position / scaling_factor / max_wavelength ** (2 * pair / size)
+        frequency = np.float32(max_wavelength ** (-2 * pair / size)).astype(frequency_dtype)
+        if frequency_dtype == "float64":
+            frequency = max_wavelength ** (-2 * pair / size)
+        angle = position / scaling_factor * float(frequency)
         first, second = (2 * pair, 2 * pair + 1) if interleaved else (pair, pair + size // 2)
         a, b = x[:, position, :, first], x[:, position, :, second]
         out[:, position, :, first] = a * math.cos(angle) - b * math.sin(angle)

@@ -212,6 +212,16 @@ def test_rotary_scores_depend_on_the_distance_only(rng):
         assert np.ptp(np.diag(products, offset)) < 1e-5
 
 
+@pytest.mark.parametrize("frequency_dtype", ["float32", "float16"])
+def test_rounded_frequencies(rng, frequency_dtype):
+    x = rng.normal(size=(1, 600, 1, 20)).astype("float32")
+    layer = RotaryEmbedding(frequency_dtype=frequency_dtype, max_sequence_length=600)
+    got, exact = to_numpy(layer(x)), reference.rotate(x)
+    want = reference.rotate(x, frequency_dtype=frequency_dtype)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)  # A sum of two products.
+    assert (np.abs(want - exact).max() > 0.01) == (frequency_dtype == "float16")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -257,6 +267,10 @@ def test_rotary_scores_depend_on_the_distance_only(rng):
             "max_sequence_length=2",
         ),
         (lambda: RotaryEmbedding(scaling_factor=0), "`scaling_factor` must be above 0"),
+        (
+            lambda: RotaryEmbedding(frequency_dtype="half"),
+            "`frequency_dtype` must be one of None, 'float32', 'float16'",
+        ),
         (lambda: ALiBi(0), "`num_heads` must be a whole number"),
         (lambda: RelativePositionBias(2, num_buckets=6), "a multiple of 4"),
         (lambda: RelativePositionBias(2, max_distance=8), "above a quarter"),

@@ -130,6 +130,7 @@ CASES = [
     ),
     Case("ALiBi", {"num_heads": 2}, floats("x")),
     Case("RelativePositionBias", {"num_heads": 2, "num_buckets": 8}, floats("x")),
+    Case("RotaryEmbedding", {"frequency_dtype": "float16"}, {"x": (LENGTH, 2, FEATURES)}),
     Case("RotaryEmbedding", {"interleaved": True}, {"x": (LENGTH, 2, FEATURES)}),
     Case(
         "PatchEmbedding",
