@@ -150,6 +150,9 @@ def multi_head_attention(
     position_bias=0.0,
     rotary=None,
     qk_norm=None,
+    disentangled=None,
+    relative_keys=None,
+    relative_queries=None,
 ):
     """Returns (output, scores), one query of one head at a time.
 
@@ -191,12 +194,22 @@ def multi_head_attention(
         visible &= np.abs(distance) < sliding_window
 
     bias = np.broadcast_to(position_bias, shape)
+    scale = math.sqrt(key_dim)
+    if disentangled is not None:
+        terms = disentangled.get("terms", ["c2p", "p2c"])
+        shared = disentangled.get("share_projections", True)
+        scale = math.sqrt(key_dim * (1 + len(terms)))
+        bias = bias + sum(
+            distance_scores(weights, q, k, term, shared, relative) / scale
+            for term, relative in (("c2p", relative_keys), ("p2c", relative_queries))
+            if term in terms
+        )
     scores = np.zeros(shape)
     context = np.zeros((batch, queries, num_heads, v.shape[-1]))
     for b, h, t in np.ndindex(batch, num_heads, queries):
         seen = np.flatnonzero(visible[b, h, t])
         if seen.size:
-            logits = k[b, seen, h // groups] @ q[b, t, h] / math.sqrt(key_dim) + bias[b, h, t, seen]
+            logits = k[b, seen, h // groups] @ q[b, t, h] / scale + bias[b, h, t, seen]
             exponentials = np.exp(logits - logits.max())
             scores[b, h, t, seen] = exponentials / exponentials.sum()
             context[b, t, h] = scores[b, h, t, seen] @ v[b, seen, h // groups]
@@ -204,6 +217,47 @@ def multi_head_attention(
     if any(name.startswith("gate/") for name in weights):
         context = context / (1.0 + np.exp(-dense(below(weights, "gate"), query)))
     return dense(below(weights, "output"), context), scores
+
+
+def distance_scores(weights, q, k, term, shared, relative):
+    """One term of disentangled attention, one query and one key at a time.
+
+    Row r of `relative` is the vector of the distance r - (length - 1), counted from the query to
+    the key for `"c2p"` and from the key to the query for `"p2c"`.
+    """
+    (batch, queries, heads, _), keys = q.shape, k.shape[1]
+    name = ("" if shared else "relative_") + ("key" if term == "c2p" else "query")
+    rows = dense(below(weights, name), np.broadcast_to(relative, (batch, *relative.shape[1:])))
+    rows = np.stack(np.split(rows, heads, axis=-1), 2)  # (batch, queries + keys, heads, size)
+    scores = np.zeros((batch, heads, queries, keys))
+    for b, h, t, s in np.ndindex(*scores.shape):
+        if term == "c2p":
+            scores[b, h, t, s] = q[b, t, h] @ rows[b, s - t + queries - 1, h]
+        else:
+            scores[b, h, t, s] = k[b, s, h] @ rows[b, t - s + keys - 1, h]
+    return scores
+
+
+def relative_embedding(
+    weights, length, bucket_size=256, max_distance=512, kind="layer_norm", epsilon=1e-7
+):
+    """The vectors of the distances from -(length - 1) to length, as keys and as queries."""
+    table = norm(below(weights, "norm"), weights["relative_embeddings"], kind, epsilon)
+    span = bucket_size or max_distance
+
+    def row(distance):  # query - key
+        bucket, size = distance, abs(distance)
+        if bucket_size is not None and size > bucket_size // 2:
+            middle = bucket_size // 2
+            growth = math.log(size / middle) / math.log((max_distance - 1) / middle)
+            bucket = (middle + math.ceil(growth * (middle - 1))) * (1 if distance > 0 else -1)
+        return table[min(max(bucket + span, 0), 2 * span - 1)]
+
+    distances = range(1 - length, length + 1)
+    return {
+        "relative_keys": np.array([[row(-d) for d in distances]]),
+        "relative_queries": np.array([[row(d) for d in distances]]),
+    }
 
 
 def feed_forward(weights, x, activation="relu", fused=False):
@@ -326,14 +380,22 @@ def relative_bias(weights, length, num_buckets=32, max_distance=128):
     return bias
 
 
-def position_bias(weights, config, length):
-    """What every layer adds to its scores."""
+def positions(weights, config, length):
+    """What every attention is called with."""
+    options = dict(config["position_options"])
     if config["position"] == "alibi":
-        return alibi(config["num_heads"], length)
+        return {"position_bias": alibi(config["num_heads"], length)}
     if config["position"] == "relative":
-        options = config["position_options"]
-        return relative_bias(below(weights, "position_bias"), length, **options)
-    return 0.0
+        bias = relative_bias(below(weights, "position_bias"), length, **options)
+        return {"position_bias": bias}
+    if config["position"] == "disentangled":
+        options = {
+            "epsilon": config["epsilon"],
+            "kind": options.pop("norm", "layer_norm"),
+            **options,
+        }
+        return relative_embedding(below(weights, "relative_embedding"), length, **options)
+    return {}
 
 
 def attention_options(config, layer):
@@ -342,7 +404,9 @@ def attention_options(config, layer):
     options = dict(options[layer % len(options)] if isinstance(options, list) else options)
     if config["position"] == "rotary":
         options["rotary"] = {**config["position_options"], **options.get("rotary", {})}
-    known = ("num_key_value_heads", "sliding_window", "rotary", "qk_norm")
+    if config["position"] == "disentangled":
+        options["disentangled"] = options.get("disentangled", {})
+    known = ("num_key_value_heads", "sliding_window", "rotary", "qk_norm", "disentangled")
     return {name: options[name] for name in known if name in options}
 
 
@@ -352,7 +416,7 @@ def blocks(weights, x, padding_mask=None, *, config):
     carries_total = config["residual"] not in ("post_norm", "deep_norm")
     residual_scale = (2.0 * layers) ** 0.25 if config["residual"] == "deep_norm" else 1.0
     branch_kind = kind if config["residual"] == "sandwich_norm" else "none"
-    bias = position_bias(weights, config, x.shape[1])
+    shared = positions(weights, config, x.shape[1])
     options = {"first_norm": True, "num_feed_forwards": 1, **config["block_options"]}
     sublayers = ["attention", "feed_forward"]
     sublayers += [f"feed_forward_{j}" for j in range(1, options["num_feed_forwards"])]
@@ -386,7 +450,7 @@ def blocks(weights, x, padding_mask=None, *, config):
                     query,
                     num_heads=config["num_heads"],
                     key_mask=padding_mask,
-                    position_bias=bias,
+                    **shared,
                     **attention_options(config, i),
                 )
             else:
@@ -406,7 +470,7 @@ def encoder(weights, token_ids, padding_mask, segment_ids=None, *, config):
     kind = "layer_norm" if config["norm"] == "none" else config["norm"]
     options = config["embedding_options"]
     scale = options.get("embedding_scale", 1.0)
-    inside = config["position"] in ("rotary", "alibi", "relative")
+    inside = config["position"] in ("rotary", "alibi", "relative", "disentangled")
     x = token_and_position_embedding(
         below(weights, "embeddings"),
         token_ids,

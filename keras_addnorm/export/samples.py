@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_addnorm.layers import (
     LearnedPositionEncoding,
+    RelativeEmbedding,
     RelativePositionBias,
     RotaryEmbedding,
     SinusoidalPositionEncoding,
@@ -100,6 +101,7 @@ def longest_sequence(model):
 
     ours = (
         LearnedPositionEncoding,
+        RelativeEmbedding,
         RelativePositionBias,
         RotaryEmbedding,
         SinusoidalPositionEncoding,

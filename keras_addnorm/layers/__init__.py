@@ -13,6 +13,7 @@ from keras_addnorm.layers.position_encoding import (
     SinusoidalPositionEncoding,
 )
 from keras_addnorm.layers.projection import Projection
+from keras_addnorm.layers.relative_embedding import RelativeEmbedding
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLayer
@@ -29,6 +30,7 @@ __all__ = [
     "PatchEmbedding",
     "PowerNormalization",
     "Projection",
+    "RelativeEmbedding",
     "RelativePositionBias",
     "RotaryEmbedding",
     "SequencePooling",

@@ -48,7 +48,7 @@ def to_keras(layer):
             f"Received: the unbuilt layer {layer.name!r}. Call it on data once."
         )
     config = layer.get_config()
-    beyond = [name for name in ("rotary", "qk_norm") if config[name] is not None]
+    beyond = [name for name in ("rotary", "qk_norm", "disentangled") if config[name] is not None]
     grouped = layer.num_key_value_heads != layer.num_heads
     if not isinstance(layer.use_bias, bool):
         beyond.append("use_bias")

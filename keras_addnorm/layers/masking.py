@@ -96,6 +96,20 @@ def to_keep(owner, name, mask, **sizes):
     return ops.cast(ops.cast(mask, "bool"), "float32")
 
 
+def checked_bias(bias, query, key, num_heads):
+    """A position bias as a float32 tensor, after checking its shape."""
+    bias = ops.cast(bias, "float32")
+    sizes = {"batch": query.shape[0], "heads": num_heads}
+    sizes |= {"queries": query.shape[1], "keys": key.shape[1]}
+    if not fits(bias.shape, sizes):
+        raise ValueError(
+            "MultiHeadAttention: `position_bias` must have shape (batch, heads, queries, "
+            f"keys), here {tuple(sizes.values())}, or 1 on some axes. Received: a bias of "
+            f"shape {tuple(bias.shape)}. Reshape it to rank 4."
+        )
+    return bias
+
+
 def fits(shape, sizes):
     """Whether a shape broadcasts to the values of `sizes`, as far as they are known."""
     pairs = zip(shape, sizes.values(), strict=False)

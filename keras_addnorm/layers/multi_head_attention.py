@@ -5,14 +5,15 @@ from keras import ops
 
 from keras_addnorm.layers import checks, keras_attention
 from keras_addnorm.layers.dense import make_dense
+from keras_addnorm.layers.disentangled import Disentangled, distance_scores
 from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.masking import (
     any_kept,
     attached_mask,
     band_mask,
+    checked_bias,
     clear_hidden_keys,
     combine_masks,
-    fits,
     masked_softmax,
     multiply_masks,
 )
@@ -22,7 +23,7 @@ from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
 from keras_addnorm.layers.shapes import flatten, reshape
 
-PROJECTIONS = ("query", "key", "value", "output", "gate")
+PROJECTIONS = ("query", "key", "value", "output", "gate", "relative_query", "relative_key")
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -45,7 +46,7 @@ class MultiHeadAttention(keras.layers.Layer):
         value_dim: int, size of a head's value. Default: `key_dim`.
         output_dim: int, features of the output. Default: the query's.
         use_bias: bool, whether the projections have a bias; or a list of the names of those that
-            have one: query, key, value, output, gate.
+            have one: query, key, value, output, gate, relative_query, relative_key.
         dropout: float in [0, 1), dropout rate on the scores while training.
         kernel_initializer: initializer of the kernels.
         bias_initializer: initializer of the biases.
@@ -61,6 +62,11 @@ class MultiHeadAttention(keras.layers.Layer):
             others, at the cost of one `where`; without it the hidden content must be finite.
         value_output_initializer: initializer of the value and output kernels, which DeepNorm
             starts smaller than the others. Default: `kernel_initializer`.
+        disentangled: dict that adds scores of content with distances (DeBERTa), or None. Keys:
+            `terms`, a list of `"c2p"` (query and distance) and `"p2c"` (key and distance),
+            default both; `share_projections`, whether the kernels of query and key project the
+            vectors of distances too, default True; `dropout`, the rate on those vectors. Scores
+            are then divided by sqrt(key_dim * (1 + number of terms)).
 
     Call arguments:
         query: float tensor `(batch, queries, features)`.
@@ -73,6 +79,9 @@ class MultiHeadAttention(keras.layers.Layer):
             lets the query attend to the key.
         position_bias: float tensor `(batch or 1, heads or 1, queries, keys)`, added to the
             scores before softmax.
+        relative_keys: float tensor `(batch or 1, queries + keys, features)`, the vectors of the
+            distances key - query from -(queries - 1) to keys, needed for the term `"c2p"`.
+        relative_queries: likewise of query - key from -(keys - 1) to queries, for `"p2c"`.
         return_attention_scores: bool, whether to return the scores too.
         training: bool, whether dropout is active.
         use_causal_mask: bool, lets query i attend to keys 0 to i only.
@@ -95,7 +104,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     Source: Vaswani et al., arXiv:1706.03762, section 3.2; grouped queries: Ainslie et al.,
     arXiv:2305.13245; QK norm: Dehghani et al., arXiv:2302.05442; gate: Qiu et al.,
-    arXiv:2505.06708.
+    arXiv:2505.06708; disentangled: He et al., arXiv:2006.03654.
     """
 
     def __init__(
@@ -115,6 +124,7 @@ class MultiHeadAttention(keras.layers.Layer):
         use_gate=False,
         guard_padding=True,
         value_output_initializer=None,
+        disentangled=None,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(MultiHeadAttention, kwargs))
@@ -142,6 +152,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.use_gate = bool(use_gate)
         self.guard_padding = bool(guard_padding)
         self.value_output_initializer = keras.initializers.get(value_output_initializer)
+        self.disentangled = disentangled
         self.autocast = False  # A position bias stays float32; the projections cast their inputs.
         self._make_heads(owner)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
@@ -162,12 +173,14 @@ class MultiHeadAttention(keras.layers.Layer):
         )
         self._value_dim = self.value_dim or self._key_dim
         context = self.num_heads * self._value_dim
+        queries = self.num_heads * self._key_dim
         sizes = {
-            "query": (features, self.num_heads * self._key_dim),
+            "query": (features, queries),
             "key": (key_shape[-1], self.num_key_value_heads * self._key_dim),
             "value": (value_shape[-1], self.num_key_value_heads * self._value_dim),
             "gate": (features, context),
             "output": (context, self.output_dim or features),
+            **{name: (features, queries) for name in self._distances.own_projections},
         }
         for name, (inputs, outputs) in sizes.items():
             if name != "gate" or self.use_gate:
@@ -176,6 +189,7 @@ class MultiHeadAttention(keras.layers.Layer):
                 dense = make_dense(self, name, outputs, initializer)
                 dense.build((None, inputs))
                 setattr(self, f"{name}_dense", dense)
+        self._scale = (self._key_dim * (1 + len(self._distances.terms))) ** -0.5
         self._build_heads((None, None, None, self._key_dim))
         self.built = True
 
@@ -197,6 +211,11 @@ class MultiHeadAttention(keras.layers.Layer):
                     "Pass for instance 'rms_norm'."
                 )
             setattr(self, f"{name}_norm", norm)
+        self._distances = Disentangled.of(self, self.disentangled)
+        if self.disentangled is not None:
+            self.relative_dropout_layer = Dropout(
+                self._distances.dropout, dtype=self.dtype_policy, name="relative_dropout"
+            )
 
     def _build_heads(self, shape):
         if self.rotary is not None:
@@ -218,6 +237,8 @@ class MultiHeadAttention(keras.layers.Layer):
         training=None,
         use_causal_mask=False,
         position_bias=None,
+        relative_keys=None,
+        relative_queries=None,
     ):
         query_mask = attached_mask(query) if query_mask is None else query_mask
         value = query if value is None else value
@@ -239,7 +260,10 @@ class MultiHeadAttention(keras.layers.Layer):
             cleared = clear_hidden_keys(value, keep)
             value, key = cleared, cleared if key is value else clear_hidden_keys(key, keep)
         keep = multiply_masks([keep, band_mask(query, key, use_causal_mask, self.sliding_window)])
-        scores = self._scores(query, key, keep, position_bias, training)  # [B, heads, T, S]
+        relative = {"relative_keys": relative_keys, "relative_queries": relative_queries}
+        relative = self._distances.checked(query, key, relative)
+        # [B, heads, T, S]
+        scores = self._scores(query, key, keep, position_bias, relative, training)
         if keep is not None and return_attention_scores:
             scores = ops.multiply(scores, any_kept(keep))
         weights = self.dropout_layer(ops.cast(scores, self.compute_dtype), training=training)
@@ -255,30 +279,31 @@ class MultiHeadAttention(keras.layers.Layer):
         output = reshape(output, (*query.shape[:2], output.shape[-1]), like=query)
         return (output, scores) if return_attention_scores else output
 
-    def _scores(self, query, key, keep, position_bias, training):
+    def _scores(self, query, key, keep, position_bias, relative, training):
         q, k = self.query_dense(flatten(query)), self.key_dense(flatten(key))
         q = self._prepare(q, query, self.num_heads, "query", training)
         k = self._prepare(k, key, self.num_key_value_heads, "key", training)
         q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
-        q = ops.transpose(ops.multiply(q, self._key_dim**-0.5), (0, 2, 1, 3))
+        q = ops.transpose(ops.multiply(q, self._scale), (0, 2, 1, 3))
         k = ops.transpose(k, (0, 2, 3, 1))  # [B, kv heads, key_dim, S]
         q = self._regroup(q, query, self.num_key_value_heads)
         scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
+        if relative:
+            rows = {name: self._project(name, x, training) for name, x in relative.items()}
+            lengths = ops.shape(query)[1], ops.shape(key)[1]
+            scores = ops.add(scores, distance_scores(q, k, rows, lengths))
         if position_bias is not None:
-            scores = ops.add(scores, self._checked_bias(position_bias, query, key))
+            scores = ops.add(scores, checked_bias(position_bias, query, key, self.num_heads))
         return masked_softmax(scores, keep)
 
-    def _checked_bias(self, bias, query, key):
-        bias = ops.cast(bias, "float32")
-        sizes = {"batch": query.shape[0], "heads": self.num_heads}
-        sizes |= {"queries": query.shape[1], "keys": key.shape[1]}
-        if not fits(bias.shape, sizes):
-            raise ValueError(
-                "MultiHeadAttention: `position_bias` must have shape (batch, heads, queries, "
-                f"keys), here {tuple(sizes.values())}, or 1 on some axes. Received: a bias of "
-                f"shape {tuple(bias.shape)}. Reshape it to rank 4."
-            )
-        return bias
+    def _project(self, name, x, training):
+        """The vectors of distances as heads, `(batch or 1, heads, key_dim, queries + keys)`."""
+        x = self.relative_dropout_layer(x, training=training)
+        rows = getattr(self, f"{self._distances.projections[name]}_dense")(flatten(x))
+        rows = ops.cast(self._split_heads(rows, x, self.num_heads), "float32")
+        # Queries are scaled already.
+        scale = self._scale if name == "relative_queries" else 1.0
+        return ops.transpose(ops.multiply(rows, scale), (0, 2, 3, 1))
 
     def _context(self, weights, value, query):
         v = self._split_heads(self.value_dense(flatten(value)), value, self.num_key_value_heads)
@@ -339,6 +364,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "use_gate": self.use_gate,
             "guard_padding": self.guard_padding,
             "value_output_initializer": keras.initializers.serialize(self.value_output_initializer),
+            "disentangled": self.disentangled,
         }
 
     @classmethod

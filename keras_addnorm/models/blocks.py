@@ -10,6 +10,7 @@ from keras_addnorm.layers import (
     FeedForward,
     MultiHeadAttention,
     Projection,
+    RelativeEmbedding,
     RelativePositionBias,
     RotaryEmbedding,
     SequencePooling,
@@ -28,7 +29,12 @@ MAX_SIZE = 2**24
 
 # The kinds of position that act inside attention, and the layers that know them; the other kinds
 # are added to the embeddings.
-ATTENTION_POSITIONS = {"rotary": RotaryEmbedding, "alibi": ALiBi, "relative": RelativePositionBias}
+ATTENTION_POSITIONS = {
+    "rotary": RotaryEmbedding,
+    "alibi": ALiBi,
+    "relative": RelativePositionBias,
+    "disentangled": RelativeEmbedding,
+}
 
 # What the encoder itself tells its sublayers; all their other arguments can be options.
 _COMMON = ("dtype", "name", "kernel_initializer")
@@ -153,7 +159,7 @@ class Blocks:
         Returns:
             Dict of `sequence_output`, and with a pooler `pooled_output`.
         """
-        bias = self._position_bias(x)
+        positions = self._positions(x)
         n, block = x, None
         if self._scheme.carries == "total" and self._block_options.first_norm:
             first_norm = make_norm(
@@ -163,7 +169,7 @@ class Blocks:
         for i in range(self.num_layers):
             if block is None or not self.share_layers:
                 block = self._block(i)
-            n, x = block(n, x, mask, **bias)
+            n, x = block(n, x, mask, **positions)
         outputs = {"sequence_output": n}
         if self.pooler is not None:
             outputs["pooled_output"] = self._pool(n)
@@ -226,6 +232,9 @@ class Blocks:
         if options.get("rotary") is not None:
             length = {"max_sequence_length": self.max_sequence_length}
             options["rotary"] = {**length, **options["rotary"]}
+        if self.position == "disentangled":
+            disentangled = options.get("disentangled") or {}
+            options["disentangled"] = {"dropout": self.dropout, **disentangled}
         layer = MultiHeadAttention(
             self.num_heads,
             dropout=self.attention_dropout,
@@ -277,17 +286,19 @@ class Blocks:
         gain = self._scheme.kernel_gain(self.num_layers)
         return None if gain == 1.0 else ScaledInitializer(self.kernel_initializer, gain)
 
-    def _position_bias(self, x):
-        """What every attention is called with: the bias that all layers share, if there is one."""
-        if self.position not in ("alibi", "relative"):
-            return {}
-        options = dict(self.position_options)
-        if self.position == "relative":
+    def _positions(self, x):
+        """What every attention is called with: the positions that all layers share, if any."""
+        options = {"dtype": self.dtype, **self.position_options}
+        if self.position in ("relative", "disentangled"):
             options["max_sequence_length"] = self.max_sequence_length
-        layer = ATTENTION_POSITIONS[self.position](
-            self.num_heads, dtype=self.dtype, name="position_bias", **options
-        )
-        return {"position_bias": layer(x)}
+        if self.position in ("alibi", "relative"):
+            cls = ATTENTION_POSITIONS[self.position]
+            return {"position_bias": cls(self.num_heads, name="position_bias", **options)(x)}
+        if self.position == "disentangled":
+            initializer = copy_initializer(self.kernel_initializer)
+            options = {"epsilon": self.epsilon, "embeddings_initializer": initializer, **options}
+            return RelativeEmbedding(name="relative_embedding", **options)(x)
+        return {}
 
     def _pool(self, n):
         dense = keras.layers.Dense(

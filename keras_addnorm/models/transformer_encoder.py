@@ -39,7 +39,7 @@ class TransformerEncoder(Encoder):
             `"none"` for `"re_zero"` and `"layer_norm"` for the others.
         epsilon: float above 0, the norms' epsilon.
         position: `"sinusoidal"`, `"learned"` or `"none"`; or one that acts inside attention:
-            `"rotary"`, `"alibi"`, `"relative"`.
+            `"rotary"`, `"alibi"`, `"relative"`, `"disentangled"`.
         max_sequence_length: int, the longest sequence.
         num_segments: int, number of segments; with 0 there is no `segment_ids` input.
         embedding_norm: bool, whether the embeddings are normalized (BERT), by `norm`, or by
@@ -51,7 +51,8 @@ class TransformerEncoder(Encoder):
             of the last layer while training; from 0 in the first layer it grows linearly.
         share_layers: bool, whether all blocks are one block (ALBERT).
         position_options: dict of further arguments of the layer of a position that acts inside
-            attention: `RotaryEmbedding`, `ALiBi` or `RelativePositionBias`.
+            attention: `RotaryEmbedding`, `ALiBi`, `RelativePositionBias` or, for
+            `"disentangled"`, `RelativeEmbedding`.
         attention_options: dict of further arguments of `MultiHeadAttention`; or a list of such
             dicts for layers 0, 1, ..., begun again when it ends.
         feed_forward_options: dict of further arguments of `FeedForward`.

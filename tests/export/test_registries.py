@@ -11,7 +11,10 @@ LOCAL = {"sliding_window": 5, "rotary": {"max_wavelength": 50.0}}
 VARIANTS = [
     *({"residual": residual} for residual in RESIDUALS),
     *({"norm": norm} for norm in NORMS if norm != "layer_norm"),
-    *({"position": position} for position in ("learned", "none", "alibi", "relative")),
+    *(
+        {"position": position}
+        for position in ("learned", "none", "alibi", "relative", "disentangled")
+    ),
     {
         "residual": "pre_norm",
         "activation": "gelu",
@@ -57,7 +60,7 @@ def test_text_encoder(kwargs, tmp_path):
 @pytest.mark.parametrize(
     "kwargs",
     [
-        *({"position": position} for position in ("sinusoidal", "rotary", "relative")),
+        *({"position": name} for name in ("sinusoidal", "rotary", "relative", "disentangled")),
         {"block_options": {"num_feed_forwards": 2, "bottleneck_dim": 16}},
     ],
     ids=lambda kwargs: str(*kwargs.values()),

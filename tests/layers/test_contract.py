@@ -20,6 +20,11 @@ def floats(*names):
     return {name: (LENGTH, FEATURES) for name in names}
 
 
+def distances(*names):
+    """The vectors of all distances of as many queries as keys."""
+    return {name: (2 * LENGTH, FEATURES) for name in names}
+
+
 def tokens(*names):
     return {name: (LENGTH,) for name in names}
 
@@ -50,7 +55,10 @@ class Case:
 
     def symbolic(self, length=LENGTH):
         length = length if self.any_length else LENGTH
-        inputs = {name: keras.Input((length, *s[1:]), name=name) for name, s in self.floats.items()}
+        inputs = {
+            name: keras.Input((length and s[0], *s[1:]), name=name)
+            for name, s in self.floats.items()
+        }
         for name in self.ints:
             inputs[name] = keras.Input((length,), dtype="int32", name=name)
         return inputs
@@ -128,7 +136,25 @@ CASES = [
         floats("query"),
         tokens("key_mask"),
     ),
+    Case(
+        "MultiHeadAttention",
+        {
+            "num_heads": 2,
+            "disentangled": {"terms": ["c2p", "p2c"], "share_projections": True, "dropout": 0.1},
+        },
+        {**floats("query"), **distances("relative_keys", "relative_queries")},
+        tokens("key_mask"),
+    ),
+    Case(
+        "MultiHeadAttention",
+        {"num_heads": 2, "disentangled": {"share_projections": False}, "sliding_window": 4},
+        {**floats("query"), **distances("relative_keys", "relative_queries")},
+    ),
     Case("ALiBi", {"num_heads": 2}, floats("x")),
+    Case("RelativeEmbedding", {"bucket_size": 4, "max_distance": 6}, floats("x")),
+    Case(
+        "RelativeEmbedding", {"bucket_size": None, "max_distance": 3, "norm": "none"}, floats("x")
+    ),
     Case("RelativePositionBias", {"num_heads": 2, "num_buckets": 8}, floats("x")),
     Case("RotaryEmbedding", {"frequency_dtype": "float16"}, {"x": (LENGTH, 2, FEATURES)}),
     Case("RotaryEmbedding", {"interleaved": True}, {"x": (LENGTH, 2, FEATURES)}),
@@ -321,12 +347,12 @@ def test_symbolic_shape_and_dtype_are_the_eager_ones(rng, case, dtype):
     outputs = keras.tree.flatten(layer(**case.inputs(rng)))
     assert len(specs) == len(outputs) > 0
     for spec, output in zip(specs, outputs, strict=True):
-        batch = None if output.shape[0] == BATCH else 1  # A position bias is the same for all.
+        batch = None if output.shape[0] == BATCH else 1  # Positions are the same for all.
         assert spec.shape == (batch, *output.shape[1:])
         assert spec.dtype == keras.backend.standardize_dtype(output.dtype)
     unknown = keras.tree.flatten(case.layer()(**case.symbolic(None)))
     for spec, output in zip(unknown, outputs, strict=True):
-        want = [None if size == LENGTH else size for size in output.shape[1:]]
+        want = [None if size in (LENGTH, 2 * LENGTH) else size for size in output.shape[1:]]
         assert list(spec.shape) == [None if output.shape[0] == BATCH else 1, *want]
 
 

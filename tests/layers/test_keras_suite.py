@@ -101,6 +101,13 @@ CASES = [
         (2, 5, 3),
         {"expected_num_trainable_weights": 7, **SEVERAL},
     ),
+    (
+        "RelativeEmbedding",
+        {"bucket_size": 4, "max_distance": 8, "max_sequence_length": 6},
+        SEQUENCE,
+        {"relative_keys": (1, 10, 8), "relative_queries": (1, 10, 8)},
+        {"expected_num_trainable_weights": 3, **SEVERAL},
+    ),
     ("RotaryEmbedding", {"interleaved": True}, (2, 5, 2, 8), (2, 5, 2, 8), {}),
     ("ALiBi", {"num_heads": 2}, SEQUENCE, (1, 2, 5, 5), {"expected_output_dtype": "float32"}),
     (

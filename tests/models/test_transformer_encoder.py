@@ -86,6 +86,17 @@ VARIANTS = [
     {"position": "none", "share_layers": True, "num_layers": 3},
     {"position": "alibi"},
     {"position": "relative", "position_options": {"num_buckets": 8, "max_distance": 16}},
+    {"position": "disentangled", "position_options": {"bucket_size": 4, "max_distance": 7}},
+    {
+        "position": "disentangled",
+        "position_options": {"bucket_size": None, "max_distance": 3, "norm": "none"},
+        "attention_options": [
+            {"disentangled": {"terms": ["p2c"]}},
+            {"disentangled": {"terms": ["c2p"], "share_projections": False}},
+        ],
+        "residual": "pre_norm",
+        "epsilon": 1e-3,
+    },
     {"position": "rotary", "position_options": {"max_wavelength": 100.0, "rotary_dim": 2}},
     MODERN,
     {**MODERN, "block_options": {"first_norm": False}, "norm": "layer_norm_no_bias"},
@@ -175,7 +186,7 @@ def test_trigrams_reach_one_token_beyond_the_end(rng):
     np.testing.assert_array_equal(changed[1], [0, 0, 0, 1, 1, 1])  # 4 tokens
 
 
-@pytest.mark.parametrize("position", ["none", "rotary", "alibi", "relative"])
+@pytest.mark.parametrize("position", ["none", "rotary", "alibi", "relative", "disentangled"])
 def test_where_the_padding_is_does_not_matter(rng, position):
     """On the left or on the right; in between too, where there are no positions."""
     encoder = built(rng, position=position)

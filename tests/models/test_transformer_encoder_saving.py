@@ -37,6 +37,12 @@ MODERN = {
     "attention_options": [{}, {"sliding_window": 2, "num_key_value_heads": 1}],
     "feed_forward_options": {"gated": True},
 }
+DISENTANGLED = {
+    **TINY_ENCODER,
+    "position": "disentangled",
+    "position_options": {"bucket_size": 4, "max_distance": 8},
+    "attention_options": {"disentangled": {"terms": ["p2c"]}},
+}
 
 FRESH_PROCESS = """
 import sys
@@ -54,7 +60,8 @@ np.savez(sys.argv[3], kind=type(model).__name__, **outputs)
 
 
 @pytest.fixture(
-    params=[TINY_ENCODER, FULL, SHARED, MODERN], ids=["small", "full", "shared", "modern"]
+    params=[TINY_ENCODER, FULL, SHARED, MODERN, DISENTANGLED],
+    ids=["small", "full", "shared", "modern", "disentangled"],
 )
 def encoder(request, rng):
     return randomize(TransformerEncoder(**request.param), rng)

@@ -8,14 +8,21 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from transformers.activations import ACT2FN  # noqa: E402
+from transformers.models.deberta_v2 import modeling_deberta_v2 as deberta_v2  # noqa: E402
 from transformers.models.dinov2_with_registers import (  # noqa: E402
     modeling_dinov2_with_registers as dinov2,
 )
 from transformers.models.modernbert import modeling_modernbert as modernbert  # noqa: E402
 from transformers.models.vit import modeling_vit as vit  # noqa: E402
 
-from keras_addnorm.layers import FeedForward, PatchEmbedding  # noqa: E402
+from keras_addnorm.layers import (  # noqa: E402
+    FeedForward,
+    MultiHeadAttention,
+    PatchEmbedding,
+    RelativeEmbedding,
+)
 from keras_addnorm.layers.activations import ACTIVATIONS  # noqa: E402
+from keras_addnorm.layers.relative_embedding import distance_rows  # noqa: E402
 from tests.common import to_numpy  # noqa: E402
 
 # The names of transformers for ours; those it lacks are torch's.
@@ -93,3 +100,58 @@ def test_vision_embeddings(registers):
     print(f"largest difference: {difference:.2e}")
     # Sums of 48 products of size 1 in another order: some units of 6e-8 in values of up to 15.
     assert difference <= 1e-5
+
+
+@pytest.mark.parametrize("bucket_size", [2, 3, 5, 8, 31, 32, 128, 256, 320, 512])
+def test_deberta_buckets(bucket_size):
+    """Bit by bit, also where float32 rounding decides on which side of a border a distance is."""
+    distance = torch.arange(-1100, 1101)
+    for max_distance in (bucket_size // 2 + 2, bucket_size, 33, 65, 257, 512, 513, 1024, 4096):
+        if bucket_size < 2 * (max_distance - 1):
+            theirs = deberta_v2.make_log_bucket_position(distance, bucket_size, max_distance)
+            rows = torch.clamp(theirs.long() + bucket_size, 0, 2 * bucket_size - 1)
+            ours = distance_rows(distance.numpy(), bucket_size, max_distance)
+            np.testing.assert_array_equal(ours, rows.numpy())
+
+
+@pytest.mark.parametrize("terms", [["c2p"], ["p2c"], ["c2p", "p2c"]], ids="+".join)
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize(("bucket_size", "max_distance"), [(8, 32), (None, 9), (None, 64)])
+def test_deberta_attention(terms, share, bucket_size, max_distance):
+    config = transformers.DebertaV2Config(
+        **SIZES,
+        relative_attention=True,
+        share_att_key=share,
+        pos_att_type=terms,
+        position_buckets=bucket_size or -1,
+        max_relative_positions=max_distance,
+    )
+    theirs = randomized(deberta_v2.DisentangledSelfAttention(config))
+    ours = MultiHeadAttention(2, disentangled={"terms": terms, "share_projections": share})
+    relative = RelativeEmbedding(bucket_size, max_distance, norm="none")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 40, 16)).astype("float32")
+    ours(x, **relative(x))
+    table = rng.normal(size=relative.relative_embeddings.shape).astype("float32")
+    relative.relative_embeddings.assign(table)
+    names = {"relative_key": "pos_key_proj", "relative_query": "pos_query_proj"}
+    for name in ("query", "key", "value", *names):
+        mine = getattr(ours, f"{name}_dense", None)
+        source = getattr(theirs, names.get(name, f"{name}_proj"), None)
+        assert (mine is None) == (source is None)
+        if mine is not None:
+            mine.kernel.assign(numbers(source.weight).T)
+            mine.bias.assign(numbers(source.bias))
+    ours.output_dense.kernel.assign(np.eye(16))  # which is another module there
+    mask = np.arange(40) < np.array([[40], [29]])
+    expected, _ = theirs(
+        torch.from_numpy(x),
+        torch.from_numpy(mask[:, None, None] & mask[:, None, :, None]),
+        rel_embeddings=torch.from_numpy(table),
+    )
+    outputs = to_numpy(ours(x, key_mask=mask, **relative(x)))
+    difference = np.abs(outputs - numbers(expected))[mask].max()
+    print(f"largest difference: {difference:.2e}")
+    # Scores of up to 30 from sums of 8 products in another order, hence weights that differ by
+    # 1e-5 of their size.
+    assert difference <= 2e-5
