@@ -5,6 +5,7 @@ from keras_addnorm.zoo.checkpoint import Checkpoint, find_problems
 from keras_addnorm.zoo.config import ConfigReader
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.families import FAMILIES
+from keras_addnorm.zoo.positions import resize
 from keras_addnorm.zoo.preprocessing import preprocessor_of
 from keras_addnorm.zoo.sentence_transformers import embedder_arguments
 from keras_addnorm.zoo.sources import read_object, resolve
@@ -12,7 +13,9 @@ from keras_addnorm.zoo.tasks import TASKS, task_class
 from keras_addnorm.zoo.weight import load_weights
 
 
-def from_hugging_face(folder_or_repo, task=None, dtype="float32", preprocessor="auto"):
+def from_hugging_face(
+    folder_or_repo, task=None, dtype="float32", preprocessor="auto", image_size=None
+):
     """Builds an encoder, or a task with its head, from a Hugging Face checkpoint.
 
     Every config key that changes what the model computes is honoured or refused, every tensor
@@ -29,13 +32,16 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32", preprocessor="
         dtype: dtype policy of the layers.
         preprocessor: what the task gets instead; `None` for a model of token ids, which needs no
             tokenizer files.
+        image_size: int or `(height, width)`, the size of images, for families of images: their
+            learned positions are interpolated once, as transformers does in each call. Default:
+            the checkpoint's.
 
     Returns:
         A `TransformerEncoder` or `ImageEncoder`, or a task of `keras_addnorm.models`.
 
     Raises:
         CheckpointError: listing everything about the checkpoint that cannot be honoured.
-        ValueError: on an unknown source or task.
+        ValueError: on an unknown source or task, or an `image_size` that is none.
         ImportError: if the package that carries the weights is not installed.
 
     Example:
@@ -73,6 +79,9 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32", preprocessor="
     problems += find_problems(checkpoint, weights, copies, ignored)
     if problems:
         raise CheckpointError(folder, problems)
+    read = checkpoint.read
+    if image_size is not None:
+        encoder_config, read = resize(family, encoder_config, weights, read, image_size)
     if task == "embed":
         arguments = embedder_arguments(folder, encoder_config)
     if task is not None:
@@ -84,7 +93,7 @@ def from_hugging_face(folder_or_repo, task=None, dtype="float32", preprocessor="
         model = family.encoder(**encoder_config, dtype=dtype)
         if task is not None:
             model = task_class(task)(model, **arguments)
-    load_weights(model, checkpoint.read, weights)
+    load_weights(model, read, weights)
     return model
 
 

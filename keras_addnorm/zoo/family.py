@@ -104,6 +104,7 @@ class Family:
         keras_hub: `KerasHub`, where it has this family.
         presets: dict of `Preset` by name.
         encoder: class of the encoder.
+        antialias_positions: whether transformers antialiases positions that it resizes.
     """
 
     model_type: str
@@ -122,6 +123,7 @@ class Family:
     keras_hub: KerasHub | None = None
     presets: dict = dataclasses.field(default_factory=dict)
     encoder: type = TransformerEncoder
+    antialias_positions: bool = False
 
     def encoder_weights(self, config, prefix):
         """The encoder's table, with the prefix of a checkpoint."""

@@ -34,4 +34,5 @@ FAMILY = Family(
     head_prefixes=("classifier.",),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | dinov2_like.IGNORED_KEYS,
+    antialias_positions=True,
 )
