@@ -2,6 +2,7 @@
 
 from keras_addnorm.models.blocks import MAX_SIZE
 from keras_addnorm.zoo import vit_like
+from keras_addnorm.zoo.family import Preset
 from keras_addnorm.zoo.weight import Weight
 
 MAX_RATIO = 1000
@@ -31,6 +32,15 @@ GATED = {"gated": True, "fused": True}
 def gated_dim(intermediate_dim):
     """Width of a SwiGLU with about the weights of two dense layers of width `intermediate_dim`."""
     return (int(intermediate_dim * 2 / 3) + 7) // 8 * 8
+
+
+def preset(name, size, parameters, paper):
+    """A published DINOv2; `name` is what its Hugging Face repositories begin with."""
+    keys = {**vit_like.published_keys(size, 14, 518), "mlp_ratio": 4}
+    keys["use_swiglu_ffn"] = size == "giant"
+    repository = f"facebook/{name}-{size}"
+    tags = {"lvd142m": repository, "in1k_linear": f"{repository}-imagenet1k-1-layer"}
+    return Preset(keys, parameters, paper, vit_like.published(tags))
 
 
 def read_config(config, patch_size):

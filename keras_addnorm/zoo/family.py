@@ -71,7 +71,7 @@ class Preset:
 
     Attributes:
         config: the keys of its `config.json` that are not the family's defaults.
-        parameters: number of weights of transformers' bare model of this config.
+        parameters: number of weights of transformers' bare model of this config, without buffers.
         paper: arXiv identifier of the paper that describes it.
         tags: dict of `Published` by tag: `name.tag` is the architecture with these weights.
     """
@@ -98,7 +98,7 @@ class Family:
         pooler: a tensor that only encoders with a pooler have, without prefix.
         heads: dict of `Head`, by transformers' class.
         head_prefixes: what the tensors of heads start with, all heads of the family.
-        buffers: tensors that are no weights, without prefix.
+        buffers: tensors that nothing reads at inference, without prefix.
         ignored_keys: config keys that do not change what the encoder computes.
         renames: endings of tensor names in older checkpoints, and what they are called today.
         keras_hub: `KerasHub`, where it has this family.

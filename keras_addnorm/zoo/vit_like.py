@@ -6,6 +6,7 @@ adds or takes away keys.
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo.config import ACTIVATIONS, key_of
+from keras_addnorm.zoo.family import Preset, Published
 from keras_addnorm.zoo.weight import Weight, dense, norm
 
 # What stands for hidden patches in pretraining, and is read by nothing else.
@@ -22,6 +23,41 @@ BLOCK = {
     "intermediate": "encoder.layer.{i}.intermediate.dense",
     "ffn_output": "encoder.layer.{i}.output.dense",
 }
+
+
+# Hidden size, layers and heads, by what they are called.
+SIZES = {
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "huge": (1280, 32, 16),
+    "giant": (1536, 40, 24),
+}
+
+
+def published_keys(size, patch_size, image_size):
+    """The keys of a published config that ViT, DeiT and DINOv2 have."""
+    width, layers, heads = SIZES[size]
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "patch_size": patch_size,
+        "image_size": image_size,
+    }
+
+
+def vit_preset(size, patch_size, image_size, parameters, paper, tags):
+    """A published ViT or DeiT; `tags` is a dict of Hugging Face repositories."""
+    keys = published_keys(size, patch_size, image_size)
+    keys["intermediate_size"] = 4 * keys["hidden_size"]
+    return Preset(keys, parameters, paper, published(tags))
+
+
+def published(repositories):
+    """All checkpoints of these families have one licence."""
+    return {tag: Published(name, "Apache-2.0") for tag, name in repositories.items()}
 
 
 def read_config(config, patch_size=16, epsilon=1e-12):

@@ -40,6 +40,19 @@ def _keras_hub_weights(config):
     return rows + keras_hub_images.blocks(config, _HUB_BLOCK)
 
 
+_PRESETS = {
+    f"deit_{size}_distilled_patch16_{image_size}": vit_like.vit_preset(
+        *(size, 16, image_size, parameters, "2012.12877"),
+        {"in1k": f"facebook/deit-{size}-distilled-patch16-{image_size}"},
+    )
+    for size, image_size, parameters in (
+        ("tiny", 224, 5_561_856),
+        ("small", 224, 21_814_272),
+        ("base", 224, 86_390_784),
+        ("base", 384, 86_682_624),
+    )
+}
+
 FAMILY = Family(
     model_type="deit",
     architecture="DeiTModel",
@@ -59,4 +72,5 @@ FAMILY = Family(
         backbone_config=keras_hub_images.backbone_config,
         weights=_keras_hub_weights,
     ),
+    presets=_PRESETS,
 )

@@ -92,6 +92,14 @@ def _keras_hub_weights(config):
     return rows + dinov2_like.layer_scales(config, "encoder/layers_{i}/layer_scale{n}/lambda1")
 
 
+# Without the mask token.
+_PARAMETERS = {
+    "small": 22_056_192,
+    "base": 86_579_712,
+    "large": 304_367_616,
+    "giant": 1_136_479_232,
+}
+
 FAMILY = Family(
     model_type="dinov2",
     architecture="Dinov2Model",
@@ -116,4 +124,8 @@ FAMILY = Family(
         ),
         unused={"embeddings/mask_token": None, "embeddings/position_embeddings": _HUB_POSITIONS},
     ),
+    presets={
+        f"dinov2_{size}": dinov2_like.preset("dinov2", size, parameters, "2304.07193")
+        for size, parameters in _PARAMETERS.items()
+    },
 )

@@ -22,6 +22,14 @@ def _config_keys(config):
     return {**dinov2_like.config_keys(config), "num_register_tokens": registers}
 
 
+# Without the mask token.
+_PARAMETERS = {
+    "small": 22_057_728,
+    "base": 86_582_784,
+    "large": 304_371_712,
+    "giant": 1_136_485_376,
+}
+
 FAMILY = Family(
     model_type="dinov2_with_registers",
     architecture="Dinov2WithRegistersModel",
@@ -35,4 +43,10 @@ FAMILY = Family(
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | dinov2_like.IGNORED_KEYS,
     antialias_positions=True,
+    presets={
+        f"dinov2_with_registers_{size}": dinov2_like.preset(
+            "dinov2-with-registers", size, parameters, "2309.16588"
+        )
+        for size, parameters in _PARAMETERS.items()
+    },
 )

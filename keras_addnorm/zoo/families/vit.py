@@ -50,6 +50,64 @@ def _keras_hub_weights(config):
     return rows + keras_hub_images.blocks(config, _HUB_BLOCK)
 
 
+_VIT, _DEIT, _DINO = "2010.11929", "2012.12877", "2104.14294"
+_PRESETS = {
+    "vit_tiny_patch16_224": vit_like.vit_preset(
+        "tiny", 16, 224, 5_561_472, _DEIT, {"deit_in1k": "facebook/deit-tiny-patch16-224"}
+    ),
+    "vit_small_patch16_224": vit_like.vit_preset(
+        *("small", 16, 224, 21_813_504, _DEIT),
+        {"deit_in1k": "facebook/deit-small-patch16-224", "dino": "facebook/dino-vits16"},
+    ),
+    "vit_small_patch8_224": vit_like.vit_preset(
+        "small", 8, 224, 21_818_112, _DINO, {"dino": "facebook/dino-vits8"}
+    ),
+    "vit_base_patch32_224": vit_like.vit_preset(
+        "base", 32, 224, 88_045_824, _VIT, {"in21k": "google/vit-base-patch32-224-in21k"}
+    ),
+    "vit_base_patch32_384": vit_like.vit_preset(
+        "base", 32, 384, 88_118_784, _VIT, {"in21k_ft_in1k": "google/vit-base-patch32-384"}
+    ),
+    "vit_base_patch16_224": vit_like.vit_preset(
+        *("base", 16, 224, 86_389_248, _VIT),
+        {
+            "in21k": "google/vit-base-patch16-224-in21k",
+            "in21k_ft_in1k": "google/vit-base-patch16-224",
+            "deit_in1k": "facebook/deit-base-patch16-224",
+            "dino": "facebook/dino-vitb16",
+        },
+    ),
+    "vit_base_patch16_384": vit_like.vit_preset(
+        *("base", 16, 384, 86_681_088, _VIT),
+        {
+            "in21k_ft_in1k": "google/vit-base-patch16-384",
+            "deit_in1k": "facebook/deit-base-patch16-384",
+        },
+    ),
+    "vit_base_patch8_224": vit_like.vit_preset(
+        "base", 8, 224, 86_398_464, _DINO, {"dino": "facebook/dino-vitb8"}
+    ),
+    "vit_large_patch32_224": vit_like.vit_preset(
+        "large", 32, 224, 306_560_000, _VIT, {"in21k": "google/vit-large-patch32-224-in21k"}
+    ),
+    "vit_large_patch32_384": vit_like.vit_preset(
+        "large", 32, 384, 306_657_280, _VIT, {"in21k_ft_in1k": "google/vit-large-patch32-384"}
+    ),
+    "vit_large_patch16_224": vit_like.vit_preset(
+        *("large", 16, 224, 304_351_232, _VIT),
+        {
+            "in21k": "google/vit-large-patch16-224-in21k",
+            "in21k_ft_in1k": "google/vit-large-patch16-224",
+        },
+    ),
+    "vit_large_patch16_384": vit_like.vit_preset(
+        "large", 16, 384, 304_740_352, _VIT, {"in21k_ft_in1k": "google/vit-large-patch16-384"}
+    ),
+    "vit_huge_patch14_224": vit_like.vit_preset(
+        "huge", 14, 224, 632_404_480, _VIT, {"in21k": "google/vit-huge-patch14-224-in21k"}
+    ),
+}
+
 FAMILY = Family(
     model_type="vit",
     architecture="ViTModel",
@@ -69,4 +127,5 @@ FAMILY = Family(
         backbone_config=_backbone_config,
         weights=_keras_hub_weights,
     ),
+    presets=_PRESETS,
 )
