@@ -330,8 +330,9 @@ def token_and_position_embedding(
         x = x + weights["position_encoding/position_embeddings"][offset + np.arange(length)]
     elif position == "sinusoidal":
         x = x + sinusoids(length, x.shape[-1])
-    if segment_ids is not None:
-        x = x + weights["segment_embedding/embeddings"][segment_ids]
+    if "segment_embedding/embeddings" in weights:
+        segments = 0 if segment_ids is None else segment_ids
+        x = x + weights["segment_embedding/embeddings"][segments]
     x = x if kind is None else norm(below(weights, "norm"), x, kind, epsilon)
     x = x * keep[..., None] if zero_padding else x
     late = window is None and "projection/kernel" in weights
@@ -476,7 +477,7 @@ def encoder(weights, token_ids, padding_mask, segment_ids=None, *, config):
         token_ids,
         segment_ids,
         padding_mask,
-        position="none" if inside else config["position"],
+        position=options.get("position", "none") if inside else config["position"],
         kind=kind if config["embedding_norm"] else None,
         epsilon=config["epsilon"],
         offset=options.get("position_offset", 0),

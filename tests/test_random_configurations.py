@@ -346,7 +346,7 @@ def test_token_and_position_embedding(options, batch, length, seed):
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, options["vocabulary_size"], size=(batch, length))
     segments = options.get("num_segments", 0)
-    segments = rng.integers(0, segments, size=(batch, length)) if segments else None
+    segments = rng.integers(0, segments, size=(batch, length)) if segments > 1 else None
     layer = layers.TokenAndPositionEmbedding(**options)
     layer(ids, segments)
     randomize(layer, rng)

@@ -35,7 +35,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         max_sequence_length: int, the longest sequence (with no positions, nothing limits it).
         embedding_dim: int, features of the output.
         position: `"learned"`, `"sinusoidal"` or `"none"`.
-        num_segments: int, number of segments; 0 for none.
+        num_segments: int, number of segments; 0 for none. With 1 all tokens are of it.
         embedding_norm: `False`, `True` (layer norm), or a norm as in `AddNorm`.
         epsilon: float above 0, the norm's epsilon.
         mask_zero: bool, whether token 0 is padding, to be masked by a Keras mask.
@@ -60,7 +60,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
 
     Call arguments:
         token_ids: int tensor `(batch, length)`, from 0 to `vocabulary_size - 1`.
-        segment_ids: int tensor `(batch, length)`, required where there are segments.
+        segment_ids: int tensor `(batch, length)`, required where there are two or more segments.
         mask: `(batch, length)`; True or 1 for unpadded positions, for an `embedding_norm` that
             averages over positions, `mask_token_id` and `zero_padding`; with `mask_zero`, tokens
             other than 0 only.
@@ -192,12 +192,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.built = True
 
     def call(self, token_ids, segment_ids=None, mask=None, training=None):
-        if (segment_ids is None) == bool(self.num_segments):
+        if (segment_ids is None) == (self.num_segments > 1):
             raise ValueError(
-                "TokenAndPositionEmbedding takes `segment_ids` if and only if it has segments. "
-                f"Received: num_segments={self.num_segments}, "
+                "TokenAndPositionEmbedding takes `segment_ids` if and only if it has two or more "
+                f"segments. Received: num_segments={self.num_segments}, "
                 f"segment_ids={'none' if segment_ids is None else 'given'}."
             )
+        if self.num_segments == 1:
+            segment_ids = ops.zeros_like(token_ids)
         owner, size = "TokenAndPositionEmbedding", self.vocabulary_size
         checks.ids_below(owner, "token_ids", token_ids, size, "vocabulary_size")
         keep = None

@@ -23,7 +23,7 @@ class EncoderTask:
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(
             super().preprocess_samples(x, y, sample_weight)
         )
-        if self.preprocessor is not None and not self.backbone.num_segments:
+        if self.preprocessor is not None and "segment_ids" not in self.input:
             x = {name: value for name, value in x.items() if name != "segment_ids"}
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
 

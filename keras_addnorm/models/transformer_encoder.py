@@ -8,9 +8,10 @@ from keras_addnorm.layers.position_encoding import POSITIONS
 from keras_addnorm.models.blocks import ATTENTION_POSITIONS, MAX_SIZE, Blocks
 from keras_addnorm.models.encoder import Encoder
 
-# What the encoder itself tells its embeddings; all their other arguments can be options.
+# What the encoder itself tells its embeddings; all their other arguments can be options. So can
+# `position`, beside one that acts inside attention.
 _EMBEDDINGS = (
-    *("vocabulary_size", "max_sequence_length", "embedding_dim", "position", "num_segments"),
+    *("vocabulary_size", "max_sequence_length", "embedding_dim", "num_segments"),
     *("embedding_norm", "epsilon", "mask_zero", "embeddings_initializer"),
 )
 
@@ -41,7 +42,7 @@ class TransformerEncoder(Encoder):
         position: `"sinusoidal"`, `"learned"` or `"none"`; or one that acts inside attention:
             `"rotary"`, `"alibi"`, `"relative"`, `"disentangled"`.
         max_sequence_length: int, the longest sequence.
-        num_segments: int, number of segments; with 0 there is no `segment_ids` input.
+        num_segments: int, number of segments; with 0 or 1 there is no `segment_ids` input.
         embedding_norm: bool, whether the embeddings are normalized (BERT), by `norm`, or by
             layer norm where that is `"none"`.
         pooler: `None`, or the activation of a dense layer over the first position (`"tanh"`:
@@ -56,7 +57,9 @@ class TransformerEncoder(Encoder):
         attention_options: dict of further arguments of `MultiHeadAttention`; or a list of such
             dicts for layers 0, 1, ..., begun again when it ends.
         feed_forward_options: dict of further arguments of `FeedForward`.
-        embedding_options: dict of further arguments of `TokenAndPositionEmbedding`.
+        embedding_options: dict of further arguments of `TokenAndPositionEmbedding`; with a
+            position that acts inside attention also its `position`: MPNet has `"learned"` beside
+            `"relative"`.
         block_options: dict of what blocks have besides one attention and one feed-forward
             network: `num_feed_forwards`, `bottleneck_dim` (MobileBERT), `first_norm` (ModernBERT);
             see `BlockOptions`.
@@ -65,7 +68,7 @@ class TransformerEncoder(Encoder):
     Inputs (a dict):
         token_ids: int32 `(batch, length)`.
         padding_mask: int32 `(batch, length)`; 1 keeps a position, 0 hides it from all others.
-        segment_ids: int32 `(batch, length)`, where `num_segments` is above 0.
+        segment_ids: int32 `(batch, length)`, where `num_segments` is above 1.
 
     Outputs (a dict):
         sequence_output: `(batch, length, hidden_dim)`, the normalized stream after the last block.
@@ -155,22 +158,27 @@ class TransformerEncoder(Encoder):
             block_options=block_options,
             dtype=dtype,
         )
+        inside = position in ATTENTION_POSITIONS
+        told = _EMBEDDINGS if inside else (*_EMBEDDINGS, "position")
         embedding_options = checks.options(
-            owner, "embedding_options", embedding_options, TokenAndPositionEmbedding, _EMBEDDINGS
+            owner, "embedding_options", embedding_options, TokenAndPositionEmbedding, told
         )
         embedding_kind = "layer_norm" if blocks.norm == "none" else blocks.norm
         embeddings = TokenAndPositionEmbedding(
             vocabulary_size,
             blocks.max_sequence_length,
             blocks.hidden_dim,
-            position="none" if position in ATTENTION_POSITIONS else position,
             num_segments=num_segments,
             embedding_norm=embedding_kind if embedding_norm else False,
             epsilon=blocks.epsilon,
             embeddings_initializer=blocks.kernel_initializer,
             dtype=dtype,
             name="embeddings",
-            **{"dropout": blocks.dropout, **embedding_options},
+            **{
+                "position": "none" if inside else position,
+                "dropout": blocks.dropout,
+                **embedding_options,
+            },
         )
 
         # === Functional model ===
@@ -178,7 +186,7 @@ class TransformerEncoder(Encoder):
             return keras.Input(shape=(None,), dtype="int32", name=name)
 
         inputs = {name: token_input(name) for name in ("token_ids", "padding_mask")}
-        if num_segments:
+        if num_segments > 1:
             inputs["segment_ids"] = token_input("segment_ids")
         mask = inputs["padding_mask"]
         x = embeddings(inputs["token_ids"], segment_ids=inputs.get("segment_ids"), mask=mask)

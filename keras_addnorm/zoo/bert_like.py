@@ -29,13 +29,20 @@ BLOCK = {
 }
 
 
-def read_config(config, epsilon=1e-12):
-    """BERT's keys as arguments of the encoder, without segments and pooler."""
+def read_config(config, dropout=0.1, activation="gelu"):
+    """BERT's keys as arguments of the encoder, without segments and pooler.
+
+    Args:
+        config: a `ConfigReader`.
+        dropout: transformers' value of both rates where there is no key.
+        activation: transformers' name of the activation where there is no key.
+    """
     config.encoder_only()
     config.must_be("position_embedding_type", "absolute")
     hidden_dim = config.integer("hidden_size", high=MAX_SIZE)
     num_heads = config.integer("num_attention_heads", high=MAX_SIZE)
     config.heads_divide(hidden_dim, num_heads)
+    rate = {"low": 0.0, "high": 0.999, "default": dropout}
     return {
         **FIXED,
         "vocabulary_size": config.integer("vocab_size", high=MAX_SIZE),
@@ -43,10 +50,10 @@ def read_config(config, epsilon=1e-12):
         "num_heads": num_heads,
         "hidden_dim": hidden_dim,
         "intermediate_dim": config.integer("intermediate_size", high=MAX_SIZE),
-        "dropout": config.number("hidden_dropout_prob", 0.0, 0.999, default=0.1),
-        "attention_dropout": config.number("attention_probs_dropout_prob", 0.0, 0.999, default=0.1),
-        "activation": config.mapped("hidden_act", ACTIVATIONS, default="gelu"),
-        "epsilon": config.number("layer_norm_eps", 1e-30, 1.0, default=epsilon),
+        "dropout": config.number("hidden_dropout_prob", **rate),
+        "attention_dropout": config.number("attention_probs_dropout_prob", **rate),
+        "activation": config.mapped("hidden_act", ACTIVATIONS, default=activation),
+        "epsilon": config.number("layer_norm_eps", 1e-30, 1.0, default=1e-12),
         "max_sequence_length": config.integer("max_position_embeddings", high=MAX_SIZE),
     }
 
@@ -65,6 +72,17 @@ def config_keys(config):
         "layer_norm_eps": config["epsilon"],
         "max_position_embeddings": config["max_sequence_length"],
     }
+
+
+def positions_behind(config, rows, offset):
+    """The longest sequence where a table of `rows` positions is used from row `offset` on."""
+    if rows > offset:
+        return rows - offset
+    config.problems.append(
+        f"config key `max_position_embeddings` must be above {offset}, the position of the first "
+        f"token, got {rows}"
+    )
+    return 1
 
 
 def embeddings(config, width, positions, names):
@@ -95,6 +113,13 @@ BERT_EMBEDDINGS = (
     "embeddings.token_type_embeddings.weight",
     "embeddings.LayerNorm",
 )
+
+
+# Tensors that are no weights, in older files.
+BUFFERS = frozenset({"embeddings.position_ids", "embeddings.token_type_ids"})
+
+# What the parts of norms are called in files that were made from TensorFlow's.
+RENAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 
 
 def blocks(config, names=None):

@@ -23,7 +23,7 @@ IGNORED_KEYS = frozenset(
     # What the file is about.
     "model_type architectures _name_or_path transformers_version torch_dtype dtype "
     # Training and initialization.
-    "initializer_range gradient_checkpointing use_cache "
+    "initializer_range gradient_checkpointing use_cache output_past "
     # Heads and tasks, not part of the encoder.
     "id2label label2id num_labels problem_type finetuning_task task_specific_params "
     "tie_word_embeddings classifier_dropout "

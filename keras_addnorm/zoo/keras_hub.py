@@ -60,15 +60,18 @@ def from_keras_hub(backbone_or_preset, dtype="float32"):
     return encoder
 
 
-def to_keras_hub(encoder, dtype="float32"):
+def to_keras_hub(encoder, model_type=None, dtype="float32"):
     """Builds the KerasHub backbone that computes what an encoder of ours computes.
 
     Args:
         encoder: a `TransformerEncoder` or `ImageEncoder`.
+        model_type: a key of `zoo.FAMILIES`, for encoders that several families have (RoBERTa and
+            XLM-RoBERTa). Default: the first that says exactly what the encoder computes.
         dtype: dtype policy of the backbone.
 
     Raises:
-        ValueError: if KerasHub has no backbone that computes exactly this; the message says why.
+        ValueError: on an unknown family, or if KerasHub has no backbone that computes exactly
+            this; the message says why.
 
     Example:
 
@@ -76,7 +79,7 @@ def to_keras_hub(encoder, dtype="float32"):
     backbone = keras_addnorm.zoo.to_keras_hub(encoder)
     ```
     """
-    family, config = keras_hub_family(encoder)
+    family, config = keras_hub_family(encoder, model_type)
     backbone = getattr(keras_hub.models, family.keras_hub.backbone)(**config, dtype=dtype)
     tensors = collect_tensors(encoder, family.keras_hub.weights(encoder.get_config()))
     for path, variable in _variables(backbone).items():
@@ -124,7 +127,7 @@ def _family(backbone):
 
 
 def _problems(used, variables, weights):
-    rows = {row.tensor: row for row in weights}
+    rows = {row.tensor: row for row in weights if not row.added}
     problems = [f"variable `{path}` is missing" for path in sorted(rows.keys() - used)]
     problems += [f"variable `{path}` is not understood" for path in sorted(used - rows.keys())]
     for path in sorted(rows.keys() & used):

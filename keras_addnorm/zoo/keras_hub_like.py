@@ -7,13 +7,14 @@ from keras_addnorm.zoo.weight import Weight
 SIZES = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")
 
 
-def read_config(config, activation, epsilon):
+def read_config(config, activation, epsilon, vocabulary="vocabulary_size"):
     """The arguments of a backbone as arguments of our encoder, without segments and pooler.
 
     Args:
         config: a `ConfigReader`.
         activation: the activation that KerasHub hard-codes for this backbone.
         epsilon: likewise.
+        vocabulary: the backbone's name of the number of tokens.
     """
     hidden_dim = config.integer("hidden_dim", high=MAX_SIZE)
     num_heads = config.integer("num_heads", high=MAX_SIZE)
@@ -21,7 +22,7 @@ def read_config(config, activation, epsilon):
     dropout = config.number("dropout", 0.0, 0.999)
     return {
         **FIXED,
-        "vocabulary_size": config.integer("vocabulary_size", high=MAX_SIZE),
+        "vocabulary_size": config.integer(vocabulary, high=MAX_SIZE),
         "num_layers": config.integer("num_layers", high=MAX_LAYERS),
         "num_heads": num_heads,
         "hidden_dim": hidden_dim,
@@ -70,7 +71,8 @@ def embeddings(config, width, tokens="token_embedding", positions="position_embe
     if config["position"] == "learned":
         ours = "embeddings/position_encoding/position_embeddings"
         shape = (config["max_sequence_length"], width)
-        rows.append(Weight(ours, f"{positions}/embeddings", shape))
+        skip = (config.get("embedding_options") or {}).get("position_offset", 0)
+        rows.append(Weight(ours, f"{positions}/embeddings", shape, skip=skip))
     if config.get("num_segments"):
         ours, shape = "embeddings/segment_embedding/embeddings", (config["num_segments"], width)
         rows.append(Weight(ours, "segment_embedding/embeddings", shape))

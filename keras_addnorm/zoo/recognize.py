@@ -23,7 +23,6 @@ def hugging_face_family(encoder, model_type=None):
     Raises:
         ValueError: if none fits, saying what keeps the closest one from it.
     """
-    families = [FAMILIES[model_type]] if model_type else FAMILIES.values()
     config = encoder.get_config()
 
     def read_back(family):
@@ -34,11 +33,16 @@ def hugging_face_family(encoder, model_type=None):
             back["pooler"] = None  # Told by the tensors that are there.
         return keys, back, reader.finish()
 
+    families = _candidates(FAMILIES, model_type)
     return _closest(encoder, families, read_back, "a Hugging Face checkpoint")
 
 
-def keras_hub_family(encoder):
+def keras_hub_family(encoder, model_type=None):
     """The family of KerasHub backbones that an encoder is, and the backbone's config.
+
+    Args:
+        encoder: an encoder of ours.
+        model_type: a key of `FAMILIES`. Default: the first that fits.
 
     Raises:
         ValueError: if none fits, saying what keeps the closest one from it.
@@ -50,8 +54,20 @@ def keras_hub_family(encoder):
         reader = ConfigReader(keys, family.keras_hub.ignored_keys)
         return keys, family.keras_hub.encoder_config(reader), reader.finish()
 
-    families = [family for family in FAMILIES.values() if family.keras_hub is not None]
-    return _closest(encoder, families, read_back, "a KerasHub backbone")
+    known = {name: family for name, family in FAMILIES.items() if family.keras_hub is not None}
+    return _closest(encoder, _candidates(known, model_type), read_back, "a KerasHub backbone")
+
+
+def _candidates(known, model_type):
+    """The families among `known` that an encoder may be."""
+    if model_type is None:
+        return known.values()
+    if model_type not in known:
+        raise ValueError(
+            f"`model_type` must be one of {', '.join(map(repr, known))}. "
+            f"Received: model_type={model_type!r}. Leave it out to take the first that fits."
+        )
+    return [known[model_type]]
 
 
 def _closest(encoder, families, read_back, what):
@@ -67,16 +83,16 @@ def _closest(encoder, families, read_back, what):
             problems = [*problems, *differences(config, back, family.encoder)]
         if not problems:
             return family, keys
-        reasons[family.model_type] = problems
+        reasons[family.model_type] = back is None, problems
     if not reasons:
         raise ValueError(
             f"Only encoders of keras_addnorm become {what}. "
             f"Received: an object of type {type(encoder).__name__}."
         )
-    closest = min(reasons, key=lambda name: len(reasons[name]))
+    closest = min(reasons, key=lambda name: (reasons[name][0], len(reasons[name][1])))
     raise ValueError(
         f"No family says exactly what this encoder computes, so it cannot become {what}. "
-        f"The closest is {closest!r}, but: {'; '.join(reasons[closest])}."
+        f"The closest is {closest!r}, but: {'; '.join(reasons[closest][1])}."
     )
 
 

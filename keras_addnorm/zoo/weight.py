@@ -22,6 +22,8 @@ class Weight:
         scale: our variable is the tensor times this.
         skip: rows of zeros that our variable has before those of the tensor.
         into: `(start, stop)` on our variable's first axis, where it holds several tensors.
+        added: whether the tensor is the sum of our variable, which is then loaded as zeros, and of
+            one that another row has for the same tensor.
     """
 
     variable: str
@@ -32,6 +34,7 @@ class Weight:
     scale: float = 1.0
     skip: int = 0
     into: tuple | None = None
+    added: bool = False
 
     def to_ours(self, value, shape):
         """(Rows of) the tensor as a float32 array of `shape`, that of our variable('s part)."""
@@ -116,7 +119,9 @@ def load_weights(model, read, weights):
         weights: list of `Weight`.
     """
     for variable, rows in variables_of(model, weights):
-        if _is_in_place(variable, rows[0]):
+        if rows[0].added:
+            variable.assign(np.zeros(variable.shape, "float32"))
+        elif _is_in_place(variable, rows[0]):
             _assign_in_place(variable, rows[0], read)
         else:
             parts = [row.to_ours(read(row.tensor, row.rows), variable.shape) for row in rows]
@@ -156,14 +161,18 @@ def spans(shape):
 
 def collect_tensors(model, weights):
     """The tensors of a checkpoint, made of the model's variables: dict of float32 arrays."""
-    tensors = {}
+    tensors, added = {}, []
     for variable, rows in variables_of(model, weights):
         ours = variable.numpy()
         for row in rows:
             value = row.to_theirs(ours)
-            if row.rows is None:
+            if row.added:
+                added.append((row.tensor, value))
+            elif row.rows is None:
                 tensors[row.tensor] = np.ascontiguousarray(value)
             else:
                 whole = tensors.setdefault(row.tensor, np.zeros(row.shape, "float32"))
                 whole[slice(*row.rows)] = value
+    for name, value in added:
+        tensors[name] = tensors[name] + value
     return tensors

@@ -217,6 +217,7 @@ CASES = [
             "vocabulary_size": 2,
             "max_sequence_length": 6,
             "embedding_dim": FEATURES,
+            "num_segments": 1,
             "embedding_norm": True,
             "position_offset": 2,
             "token_embedding_dim": 4,

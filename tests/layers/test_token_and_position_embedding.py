@@ -27,11 +27,11 @@ def built(rng, **kwargs):
 
 
 def inputs(num_segments):
-    return (IDS, SEGMENTS) if num_segments else (IDS,)
+    return (IDS, SEGMENTS) if num_segments > 1 else (IDS,)
 
 
 @pytest.mark.parametrize("position", ["learned", "sinusoidal"])
-@pytest.mark.parametrize("num_segments", [0, 2])
+@pytest.mark.parametrize("num_segments", [0, 1, 2])
 @pytest.mark.parametrize("norm", [False, True, "rms_norm"])
 def test_values(rng, position, num_segments, norm):
     layer = built(
@@ -304,7 +304,11 @@ def test_longer_sequence_is_refused(rng, position):
 
 @pytest.mark.parametrize(
     ("num_segments", "call", "received"),
-    [(2, (IDS,), "segment_ids=none"), (0, (IDS, SEGMENTS), "segment_ids=given")],
+    [
+        (2, (IDS,), "segment_ids=none"),
+        (0, (IDS, SEGMENTS), "segment_ids=given"),
+        (1, (IDS, SEGMENTS), "segment_ids=given"),
+    ],
 )
 def test_segments_missing_or_not_wanted(rng, num_segments, call, received):
     layer = built(rng, num_segments=num_segments)

@@ -120,6 +120,8 @@ VARIANTS = [
     {"feed_forward_options": {"gated": True, "fused": True}, "activation": "silu"},
     {"embedding_options": {"token_embedding_dim": 4, "embedding_scale": 2.0}, "share_layers": True},
     {"position": "learned", "embedding_options": {"position_offset": 2, "embedding_scale": "sqrt"}},
+    {"position": "relative", "embedding_options": {"position": "learned", "position_offset": 2}},
+    {"position": "rotary", "num_segments": 1, "embedding_options": {"position": "sinusoidal"}},
 ]
 
 
@@ -133,7 +135,7 @@ each_variant = pytest.mark.parametrize("kwargs", VARIANTS, ids=variant_name)
 @pytest.mark.parametrize("kwargs", [*VARIANTS, TRIGRAMS], ids=variant_name)
 def test_values(rng, kwargs):
     encoder = built(rng, **kwargs)
-    inputs = encoder_inputs(rng, segments="num_segments" in kwargs)
+    inputs = encoder_inputs(rng, segments=kwargs.get("num_segments", 0) > 1)
     want, want_pooled = reference.encoder(
         weights_of(encoder), **inputs, config=encoder.get_config()
     )
@@ -164,7 +166,7 @@ def test_without_any_norm(rng, residual):
 @each_variant
 def test_longer_padding_does_not_change_real_rows(rng, kwargs):
     encoder = built(rng, **kwargs)
-    inputs = encoder_inputs(rng, segments="num_segments" in kwargs)
+    inputs = encoder_inputs(rng, segments=kwargs.get("num_segments", 0) > 1)
     longer = {name: np.pad(x, [(0, 0), (0, 4)]) for name, x in inputs.items()}
     keep = inputs["padding_mask"] == 1
     # Masked keys add exact zeros, but matrices of another shape may sum in another order.
@@ -325,7 +327,7 @@ each_variant_and_re_zero = pytest.mark.parametrize("kwargs", [*VARIANTS, {"resid
 @each_variant_and_re_zero
 def test_all_weights_train(rng, kwargs):
     encoder = built(rng, **kwargs)
-    inputs = encoder_inputs(rng, segments="num_segments" in kwargs)
+    inputs = encoder_inputs(rng, segments=kwargs.get("num_segments", 0) > 1)
     before = weights_of(encoder)
     encoder.compile(keras.optimizers.SGD(1.0), loss="mse")
     targets = {
@@ -346,7 +348,7 @@ def test_all_weights_train(rng, kwargs):
 @each_variant_and_re_zero
 def test_saved_and_loaded(rng, kwargs, tmp_path):
     encoder = built(rng, **kwargs)
-    inputs = encoder_inputs(rng, segments="num_segments" in kwargs)
+    inputs = encoder_inputs(rng, segments=kwargs.get("num_segments", 0) > 1)
     encoder.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert loaded.get_config() == encoder.get_config()

@@ -116,6 +116,12 @@ def test_is_registered_under_the_package():
         ({"attention_options": {"key_dim": float("nan")}}, "attention_options", "plain data"),
         ({"feed_forward_options": {"activation": "relu"}}, "feed_forward_options", "gated"),
         ({"embedding_options": {"mask_zero": True}}, "embedding_options", "position_offset"),
+        ({"embedding_options": {"position": "learned"}}, "embedding_options", "position_offset"),
+        (
+            {"position": "alibi", "embedding_options": {"position": "rotary"}},
+            "position",
+            "'sinusoidal', 'learned', 'none'",
+        ),
         ({"position_options": {"max_wavelength": 9.0}}, "position_options", "Leave out"),
         (
             {"position": "rotary", "position_options": {"num_buckets": 8}},

@@ -68,7 +68,7 @@ def test_keras_hub_both_ways(name):
     mask = inputs.get("padding_mask")
     theirs = inputs if isinstance(backbone.input, dict) else inputs["images"]
     expected, outputs = backbone(theirs), encoder(inputs)
-    again = zoo.to_keras_hub(encoder)
+    again = zoo.to_keras_hub(encoder, model_type)
     assert type(again) is type(backbone)
     expected = expected if isinstance(expected, dict) else {"sequence_output": expected}
     back = again(theirs)
@@ -88,7 +88,9 @@ def _random_inputs(backbone, rng):
     length = min(12, getattr(backbone, "max_sequence_length", 12))
     mask = (np.arange(length) < np.array([length, length // 2, 1])[:, None]).astype("int32")
     inputs = {"padding_mask": mask}
-    inputs["token_ids"] = rng.integers(1, backbone.vocabulary_size, mask.shape).astype("int32")
+    inputs["token_ids"] = rng.integers(1, backbone.token_embedding.input_dim, mask.shape).astype(
+        "int32"
+    )
     if "segment_ids" in specs:
         segments = rng.integers(0, backbone.num_segments, mask.shape)
         inputs["segment_ids"] = segments.astype("int32")

@@ -1,9 +1,21 @@
 """Checkpoint families: one file each, one entry in `FAMILIES` each."""
 
-from keras_addnorm.zoo.families import bert, deit, dinov2, dinov2_with_registers, vit
+from keras_addnorm.zoo.families import (
+    albert,
+    bert,
+    deit,
+    dinov2,
+    dinov2_with_registers,
+    distilbert,
+    electra,
+    mpnet,
+    roberta,
+    vit,
+    xlm_roberta,
+)
+
+_TEXT = (bert, distilbert, roberta, xlm_roberta, electra, albert, mpnet)
+_IMAGES = (vit, deit, dinov2, dinov2_with_registers)
 
 # In this order an encoder of ours is recognized as one of a family (`zoo.to_hugging_face`).
-FAMILIES = {
-    module.FAMILY.model_type: module.FAMILY
-    for module in (bert, vit, deit, dinov2, dinov2_with_registers)
-}
+FAMILIES = {module.FAMILY.model_type: module.FAMILY for module in (*_TEXT, *_IMAGES)}

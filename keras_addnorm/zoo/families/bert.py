@@ -55,7 +55,7 @@ FAMILY = Family(
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
     head_prefixes=("cls.", "classifier.", "qa_outputs."),
-    buffers=frozenset({"embeddings.position_ids", "embeddings.token_type_ids"}),
+    buffers=bert_like.BUFFERS,
     ignored_keys=IGNORED_KEYS
     | {
         "directionality",
@@ -65,7 +65,7 @@ FAMILY = Family(
         "pooler_size_per_head",
         "pooler_type",
     },
-    renames={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
+    renames=bert_like.RENAMES,
     keras_hub=KerasHub(
         backbone="BertBackbone",
         encoder_config=_from_keras_hub,

@@ -1,0 +1,97 @@
+"""ELECTRA, generators and discriminators: BERT with embeddings that may be narrower, no pooler.
+
+Source: Clark et al., arXiv:2003.10555; names as in transformers' `ElectraModel`.
+"""
+
+from keras_addnorm.models.blocks import MAX_SIZE
+from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo.config import IGNORED_KEYS
+from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.weight import dense
+
+
+def _encoder_config(config):
+    arguments = bert_like.read_config(config)
+    width = config.integer("embedding_size", high=MAX_SIZE, default=128)
+    return {
+        **arguments,
+        "num_segments": config.integer("type_vocab_size", high=MAX_SIZE, default=2),
+        "embedding_options": _projected(width, arguments["hidden_dim"]),
+    }
+
+
+def _projected(width, hidden_dim):
+    return {} if width == hidden_dim else {"token_embedding_dim": width}
+
+
+def _width(config):
+    return config["embedding_options"].get("token_embedding_dim", config["hidden_dim"])
+
+
+def _config_keys(config):
+    return {
+        **bert_like.config_keys(config),
+        "type_vocab_size": config["num_segments"],
+        "embedding_size": _width(config),
+    }
+
+
+def _weights(config):
+    hidden_dim, width = config["hidden_dim"], _width(config)
+    positions = config["max_sequence_length"]
+    rows = bert_like.embeddings(config, width, positions, bert_like.BERT_EMBEDDINGS)
+    if width != hidden_dim:
+        rows += dense("embeddings/projection", "embeddings_project", width, hidden_dim)
+    return rows + bert_like.blocks(config)
+
+
+def _from_keras_hub(config):
+    arguments = keras_hub_like.read_config(
+        config, activation="gelu_tanh", epsilon=1e-12, vocabulary="vocab_size"
+    )
+    width = config.integer("embedding_dim", high=MAX_SIZE)
+    return {
+        **arguments,
+        "num_segments": config.integer("num_segments", high=MAX_SIZE),
+        "embedding_options": _projected(width, arguments["hidden_dim"]),
+        "pooler": "tanh",
+    }
+
+
+def _backbone_config(config):
+    keys = keras_hub_like.config_keys(config, "num_segments")
+    vocabulary = keys.pop("vocabulary_size")
+    return {**keys, "vocab_size": vocabulary, "embedding_dim": _width(config)}
+
+
+def _keras_hub_weights(config):
+    hidden_dim, width = config["hidden_dim"], _width(config)
+    rows = keras_hub_like.embeddings(config, width)
+    if width != hidden_dim:
+        layer = "embeddings_projection"
+        rows += keras_hub_like.dense("embeddings/projection", layer, width, hidden_dim)
+    return rows + keras_hub_like.blocks(config) + keras_hub_like.pooler(config)
+
+
+FAMILY = Family(
+    model_type="electra",
+    architecture="ElectraModel",
+    encoder_config=_encoder_config,
+    config_keys=_config_keys,
+    weights=_weights,
+    prefix="electra.",
+    anchor="embeddings.word_embeddings.weight",
+    head_prefixes=(
+        *("discriminator_predictions.", "generator_predictions.", "generator_lm_head."),
+        *("classifier.", "qa_outputs.", "sequence_summary."),
+    ),
+    buffers=bert_like.BUFFERS,
+    ignored_keys=IGNORED_KEYS
+    | {"summary_type", "summary_use_proj", "summary_activation", "summary_last_dropout"},
+    keras_hub=KerasHub(
+        backbone="ElectraBackbone",
+        encoder_config=_from_keras_hub,
+        backbone_config=_backbone_config,
+        weights=_keras_hub_weights,
+    ),
+)
