@@ -6,6 +6,7 @@ takes away keys.
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo.config import ACTIVATIONS, key_of
+from keras_addnorm.zoo.family import Preset, Published
 from keras_addnorm.zoo.weight import dense, norm, table
 
 # Arguments of the encoder that are the same in all of them.
@@ -27,6 +28,10 @@ BLOCK = {
     "ffn_output": "encoder.layer.{i}.output.dense",
     "ffn_norm": "encoder.layer.{i}.output.LayerNorm",
 }
+
+# Layers, heads, features and feed-forward features of the published sizes.
+BASE = (12, 12, 768, 3072)
+LARGE = (24, 16, 1024, 4096)
 
 
 def read_config(config, dropout=0.1, activation="gelu"):
@@ -56,6 +61,32 @@ def read_config(config, dropout=0.1, activation="gelu"):
         "epsilon": config.number("layer_norm_eps", 1e-30, 1.0, default=1e-12),
         "max_sequence_length": config.integer("max_position_embeddings", high=MAX_SIZE),
     }
+
+
+def preset(keys, vocabulary, sizes, parameters, paper, apache=None, mit=None, packages=None):
+    """A published architecture.
+
+    Args:
+        keys: dict of the keys of its config beside the following.
+        vocabulary: number of tokens.
+        sizes: layers, heads, features, feed-forward features.
+        parameters, paper: as in `Preset`.
+        apache, mit: dicts of Hugging Face repositories by tag, one for each licence.
+        packages: dict of keys of `sources.PACKAGES` by tag.
+    """
+    names = ("num_hidden_layers", "num_attention_heads", "hidden_size", "intermediate_size")
+    keys = {
+        "vocab_size": vocabulary,
+        **dict(zip(names, sizes, strict=True)),
+        "max_position_embeddings": 512,
+        **keys,
+    }
+    tags = {
+        tag: Published(name, license, (packages or {}).get(tag))
+        for license, repositories in (("Apache-2.0", apache), ("MIT", mit))
+        for tag, name in (repositories or {}).items()
+    }
+    return Preset(keys, parameters, paper, tags)
 
 
 def config_keys(config):

@@ -90,6 +90,20 @@ def _keras_hub_weights(config):
     ]
 
 
+def _preset(name, sizes, parameters):
+    tags = {"v2": f"albert/albert-{name}-v2"}
+    keys = {"embedding_size": 128}
+    return bert_like.preset(keys, 30_000, sizes, parameters, "1909.11942", apache=tags)
+
+
+_PRESETS = {
+    "albert_base": _preset("base", bert_like.BASE, 11_683_584),
+    "albert_large": _preset("large", bert_like.LARGE, 17_683_968),
+    "albert_xlarge": _preset("xlarge", (24, 16, 2048, 8192), 58_724_864),
+    "albert_xxlarge": _preset("xxlarge", (12, 64, 4096, 16384), 222_595_584),
+}
+
+
 FAMILY = Family(
     model_type="albert",
     architecture="AlbertModel",
@@ -114,4 +128,5 @@ FAMILY = Family(
         backbone_config=_backbone_config,
         weights=_keras_hub_weights,
     ),
+    presets=_PRESETS,
 )

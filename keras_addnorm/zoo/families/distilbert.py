@@ -6,7 +6,7 @@ Source: Sanh et al., arXiv:1910.01108; names as in transformers' `DistilBertMode
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo import bert_like, keras_hub_like
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS, key_of
-from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.family import Family, KerasHub, Preset, Published
 
 # transformers has no key for it.
 EPSILON = 1e-12
@@ -70,6 +70,31 @@ def _keras_hub_weights(config):
     return rows + keras_hub_like.blocks(config)
 
 
+def _preset(vocabulary, parameters, **repositories):
+    keys = {"vocab_size": vocabulary, "n_layers": 6, "n_heads": 12, "dim": 768}
+    keys |= {"hidden_dim": 3072, "max_position_embeddings": 512}
+    tags = {tag: Published(name, "Apache-2.0") for tag, name in repositories.items()}
+    return Preset(keys, parameters, "1910.01108", tags)
+
+
+_PRESETS = {
+    "distilbert_base_uncased": _preset(
+        *(30_522, 66_362_880),
+        huggingface="distilbert/distilbert-base-uncased",
+        sst2="distilbert/distilbert-base-uncased-finetuned-sst-2-english",
+        squad="distilbert/distilbert-base-uncased-distilled-squad",
+    ),
+    "distilbert_base_cased": _preset(
+        *(28_996, 65_190_912),
+        huggingface="distilbert/distilbert-base-cased",
+        squad="distilbert/distilbert-base-cased-distilled-squad",
+    ),
+    "distilbert_base_multilingual_cased": _preset(
+        119_547, 134_734_080, huggingface="distilbert/distilbert-base-multilingual-cased"
+    ),
+}
+
+
 FAMILY = Family(
     model_type="distilbert",
     architecture="DistilBertModel",
@@ -96,4 +121,5 @@ FAMILY = Family(
         backbone_config=keras_hub_like.config_keys,
         weights=_keras_hub_weights,
     ),
+    presets=_PRESETS,
 )

@@ -73,6 +73,32 @@ def _keras_hub_weights(config):
     return rows + keras_hub_like.blocks(config) + keras_hub_like.pooler(config)
 
 
+def _preset(width, sizes, parameters, **tags):
+    keys = {"embedding_size": width}
+    return bert_like.preset(keys, 30_522, sizes, parameters, "2003.10555", apache=tags)
+
+
+_PRESETS = {
+    "electra_small": _preset(
+        *(128, (12, 4, 256, 1024), 13_483_008),
+        discriminator="google/electra-small-discriminator",
+        generator="google/electra-small-generator",
+    ),
+    "electra_base": _preset(
+        768, bert_like.BASE, 108_891_648, discriminator="google/electra-base-discriminator"
+    ),
+    "electra_large": _preset(
+        1024, bert_like.LARGE, 334_092_288, discriminator="google/electra-large-discriminator"
+    ),
+    "electra_base_generator": _preset(
+        768, (12, 4, 256, 1024), 33_511_168, generator="google/electra-base-generator"
+    ),
+    "electra_large_generator": _preset(
+        1024, (24, 4, 256, 1024), 50_999_552, generator="google/electra-large-generator"
+    ),
+}
+
+
 FAMILY = Family(
     model_type="electra",
     architecture="ElectraModel",
@@ -94,4 +120,5 @@ FAMILY = Family(
         backbone_config=_backbone_config,
         weights=_keras_hub_weights,
     ),
+    presets=_PRESETS,
 )

@@ -57,6 +57,18 @@ def _weights(config):
     return rows + dense("pooler", "pooler.dense", width, width) * (config["pooler"] is not None)
 
 
+_PRESETS = {
+    "mpnet_base": bert_like.preset(
+        {"max_position_embeddings": 514, "layer_norm_eps": 1e-5},
+        *(30_527, bert_like.BASE, 109_486_464, "2004.09297"),
+        apache={
+            "all_v2": "sentence-transformers/all-mpnet-base-v2",
+            "paraphrase_v2": "sentence-transformers/paraphrase-mpnet-base-v2",
+        },
+    )
+}
+
+
 FAMILY = Family(
     model_type="mpnet",
     architecture="MPNetModel",
@@ -69,4 +81,5 @@ FAMILY = Family(
     head_prefixes=("lm_head.", "classifier.", "qa_outputs."),
     buffers=frozenset({"embeddings.position_ids"}),
     ignored_keys=IGNORED_KEYS,
+    presets=_PRESETS,
 )

@@ -73,6 +73,32 @@ def _keras_hub_weights(config):
     ]
 
 
+def preset(*args, positions=514, **licenses):
+    """A published RoBERTa or XLM-RoBERTa; the arguments are those of `bert_like.preset`."""
+    keys = {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1}
+    return bert_like.preset({**keys, "max_position_embeddings": positions}, *args, **licenses)
+
+
+_PRESETS = {
+    "roberta_base": preset(
+        *(50_265, bert_like.BASE, 124_645_632, "1907.11692"),
+        mit={"facebook": "FacebookAI/roberta-base"},
+    ),
+    "roberta_large": preset(
+        *(50_265, bert_like.LARGE, 355_359_744, "1907.11692"),
+        apache={"all_v1": "sentence-transformers/all-roberta-large-v1"},
+        mit={"facebook": "FacebookAI/roberta-large", "mnli": "FacebookAI/roberta-large-mnli"},
+    ),
+    "distilroberta_base": preset(
+        *(50_265, (6, 12, 768, 3072), 82_118_400, "1910.01108"),
+        apache={
+            "huggingface": "distilbert/distilroberta-base",
+            "all_v1": "sentence-transformers/all-distilroberta-v1",
+        },
+    ),
+}
+
+
 FAMILY = Family(
     model_type="roberta",
     architecture="RobertaModel",
@@ -91,4 +117,5 @@ FAMILY = Family(
         backbone_config=keras_hub_like.config_keys,
         weights=_keras_hub_weights,
     ),
+    presets=_PRESETS,
 )
