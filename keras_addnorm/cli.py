@@ -6,6 +6,7 @@ import sys
 from keras_addnorm_cli import quiet
 
 DESCRIPTION = "Transformer encoders that leave Keras and run everywhere."
+WIDTH = 200  # of tables in files and pipes, which have no edge to wrap at
 SOURCE = (
     "a Hugging Face folder or owner/name, a .keras file, a KerasHub preset folder or name, or a "
     "name that `keras-addnorm list` shows"
@@ -97,7 +98,8 @@ def main(argv=None):
                 from keras_addnorm import commands
 
                 show = getattr(commands, args.run)(args, progress)
-            show(Console(**plain))
+            wide = None if sys.stdout.isatty() else WIDTH
+            show(Console(width=wide, **plain))
             return 0
         except KeyboardInterrupt:
             notes.print(Text("error:", "red"), "interrupted")

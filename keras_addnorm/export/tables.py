@@ -5,6 +5,7 @@ import itertools
 import pathlib
 
 import numpy as np
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
@@ -122,13 +123,14 @@ def saved_table(facts):
 
 def presets_table(facts):
     """`registry.preset_facts` as a table."""
-    table = Table("name", "family", "parameters", "weights", "licence", "paper")
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("name", "family", "parameters", "licence", "paper", "weights"):
+        table.add_column(column, no_wrap=column != "weights", overflow="fold")
     for row in facts:
         millions = f"{row['parameters'] / 1e6:.1f} M"
-        weights, license = row["source"] or "–", row["license"] or "–"
-        paper = f"arXiv:{row['paper']}"
-        cells = (row["name"], row["family"], millions, weights, license, paper)
-        table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        license, source = row["license"] or "", row["source"] or ""
+        cells = (row["name"], row["family"], millions, license, row["paper"], source)
+        table.add_row(*map(Text, cells))
     return table
 
 
