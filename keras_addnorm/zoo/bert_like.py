@@ -116,7 +116,7 @@ def positions_behind(config, rows, offset):
     return 1
 
 
-def embeddings(config, width, positions, names):
+def embeddings(config, width, positions, names, token_width=None):
     """Rows of the embeddings.
 
     Args:
@@ -124,10 +124,14 @@ def embeddings(config, width, positions, names):
         width: features of the tables.
         positions: rows of the table of positions, 0 for none.
         names: names of the tensors, in the order tokens, positions, segments, norm.
+        token_width: features of the table of tokens, where it differs from the others.
     """
     tokens, position, segment, scale = names
     rows = table(
-        "embeddings/token_embedding/embeddings", tokens, config["vocabulary_size"], width
+        "embeddings/token_embedding/embeddings",
+        tokens,
+        config["vocabulary_size"],
+        token_width or width,
     ) + norm("embeddings/norm", scale, width)
     if positions:
         name = "embeddings/position_encoding/position_embeddings"

@@ -71,6 +71,9 @@ class ConfigReader:
         self._unread = set(config) - set(ignored)
         self.problems = []
 
+    def __contains__(self, name):
+        return name in self._config
+
     def _take(self, name, default):
         self._unread.discard(name)
         value = self._config.get(name, default)
@@ -144,6 +147,26 @@ class ConfigReader:
         if value is not _ABSENT:
             self.problems.append(f"config key `{name}` must be true or false, got {value!r}")
         return False
+
+    def mapping(self, name):
+        """A JSON object; None where the key is null or absent."""
+        value = self._take(name, None)
+        if value is None or isinstance(value, dict):
+            return value
+        self.problems.append(f"config key `{name}` must be an object, got {value!r}")
+        return None
+
+    def names(self, name, number, choices):
+        """A list of `number` of the strings `choices`; None where the key is null or absent."""
+        value = self._take(name, None)
+        if isinstance(value, list) and len(value) == number and all(x in choices for x in value):
+            return value
+        if value is not None:
+            self.problems.append(
+                f"config key `{name}` must be a list of {number} of {', '.join(choices)}, got "
+                f"{str(value)[:100]}"
+            )
+        return None
 
     def optional(self, name, read, *args, **kwargs):
         """None where the key is null or absent, else what `read` (a method of this) reads."""

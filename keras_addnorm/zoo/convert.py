@@ -71,6 +71,8 @@ def from_hugging_face(
     prefix = "" if family.anchor in checkpoint else family.prefix
     if family.pooler is not None and prefix + family.pooler not in checkpoint:
         encoder_config["pooler"] = None
+    if family.read_tensors is not None:
+        problems += family.read_tensors(checkpoint, prefix, encoder_config)
     weights = family.encoder_weights(encoder_config, prefix)
     if head is not None:
         weights += head.weights(encoder_config, arguments)
@@ -104,7 +106,7 @@ def _ignored(family, prefix, understood):
     others = tuple(p for p in family.head_prefixes if p.split(".")[0] not in own)
 
     def ignored(name):
-        is_buffer = name.startswith(prefix) and name.removeprefix(prefix) in family.buffers
+        is_buffer = name.startswith(prefix) and family.is_buffer(name.removeprefix(prefix))
         return is_buffer or (bool(prefix) and name.startswith(others))
 
     return ignored

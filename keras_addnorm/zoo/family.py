@@ -1,6 +1,7 @@
 """What the zoo knows about one family of checkpoints, as data."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from keras_addnorm.models import TransformerEncoder
@@ -80,6 +81,7 @@ class Preset:
     parameters: int
     paper: str
     tags: dict = dataclasses.field(default_factory=dict)
+    pooler: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +100,10 @@ class Family:
         pooler: a tensor that only encoders with a pooler have, without prefix.
         heads: dict of `Head`, by transformers' class.
         head_prefixes: what the tensors of heads start with, all heads of the family.
-        buffers: tensors that nothing reads at inference, without prefix.
+        buffers: tensors that nothing reads at inference, without prefix; `{i}` is any layer.
+        read_tensors: `(Checkpoint, prefix, encoder_config) -> list of problems`, where tensors
+            that are no weights change what the encoder computes; it may change the config.
+        written_tensors: `(encoder_config) -> dict` of arrays, the same tensors, without prefix.
         ignored_keys: config keys that do not change what the encoder computes.
         renames: endings of tensor names in older checkpoints, and what they are called today.
         keras_hub: `KerasHub`, where it has this family.
@@ -118,6 +123,8 @@ class Family:
     heads: dict = dataclasses.field(default_factory=dict)
     head_prefixes: tuple = ()
     buffers: frozenset = frozenset()
+    read_tensors: Callable | None = None
+    written_tensors: Callable | None = None
     ignored_keys: frozenset = frozenset()
     renames: dict = dataclasses.field(default_factory=dict)
     keras_hub: KerasHub | None = None
@@ -129,3 +136,7 @@ class Family:
         """The encoder's table, with the prefix of a checkpoint."""
         rows = self.weights(config)
         return [dataclasses.replace(row, tensor=prefix + row.tensor) for row in rows]
+
+    def is_buffer(self, name):
+        """Whether a tensor, without prefix, is no weight of the encoder."""
+        return re.sub(r"(?<=\.)\d+(?=\.)", "{i}", name) in self.buffers

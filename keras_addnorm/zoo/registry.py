@@ -83,4 +83,6 @@ def encoder_config(family, preset):
     problems = reader.finish()
     if problems:
         raise AssertionError(f"A preset of {family.model_type} is wrong: {problems}")
+    if not preset.pooler:
+        config["pooler"] = None
     return config

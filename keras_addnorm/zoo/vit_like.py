@@ -7,7 +7,7 @@ adds or takes away keys.
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo.config import ACTIVATIONS, key_of
 from keras_addnorm.zoo.family import Preset, Published
-from keras_addnorm.zoo.weight import Weight, dense, norm
+from keras_addnorm.zoo.weight import Weight, dense, norm, pre_norms
 
 # What stands for hidden patches in pretraining, and is read by nothing else.
 MASK_TOKEN = "embeddings.mask_token"
@@ -150,24 +150,13 @@ def embeddings(config, tokens=("embeddings.cls_token",)):
     ]
 
 
-def norms(config):
-    """Our variables of the norms: (before attention, before feed-forward) of each block, final."""
-    joints = [
-        f"layer_{i}_{part}_add_norm/norm"
-        for i in range(config["num_layers"])
-        for part in ("attention", "feed_forward")
-    ]
-    before = ["first_norm", *joints]
-    return list(zip(before[:-1:2], before[1::2], strict=True)), before[-1]
-
-
 def blocks(config, names=None):
     """Rows of all blocks and the final norm; `names` as `BLOCK`."""
     width, inner = config["hidden_dim"], config["intermediate_dim"]
     bias = not config["attention_options"]
     # A fused gate is the first half of the kernel, here and there.
     wide = inner * (2 if config.get("feed_forward_options") else 1)
-    pairs, last = norms(config)
+    pairs, last = pre_norms(config)
     rows = norm(last, "layernorm", width)
     for i, (attention_norm, ffn_norm) in enumerate(pairs):
         block = {k: v.format(i=i) for k, v in (names or BLOCK).items()}

@@ -67,10 +67,22 @@ class Weight:
         return (self.rows[1] - self.rows[0], *self.shape[1:])
 
 
-def dense(variable, tensor, inputs, outputs, bias=True):
-    """Rows of a dense layer that is torch's `Linear` in the checkpoint."""
-    rows = [Weight(f"{variable}/kernel", f"{tensor}.weight", (outputs, inputs), axes=(1, 0))]
-    return rows + [Weight(f"{variable}/bias", f"{tensor}.bias", (outputs,))] * bias
+def dense(variable, tensor, inputs, outputs, bias=True, part=None):
+    """Rows of a dense layer that is torch's `Linear` in the checkpoint.
+
+    Args:
+        variable, tensor: names of the layer, ours and theirs.
+        inputs, outputs: its features.
+        bias: whether it has a bias.
+        part: `(start, size)`, where it is the outputs from `start` on of a `Linear` of `size`
+            outputs that several layers share.
+    """
+    start, size = part or (0, outputs)
+    rows = (start, start + outputs) if part else None
+    weights = [
+        Weight(f"{variable}/kernel", f"{tensor}.weight", (size, inputs), axes=(1, 0), rows=rows)
+    ]
+    return weights + [Weight(f"{variable}/bias", f"{tensor}.bias", (size,), rows=rows)] * bias
 
 
 def norm(variable, tensor, size, bias=True):
@@ -82,6 +94,21 @@ def norm(variable, tensor, size, bias=True):
 def table(variable, tensor, rows, width):
     """The row of an embedding table."""
     return [Weight(variable, tensor, (rows, width))]
+
+
+def pre_norms(config):
+    """Our variables of a pre-norm encoder's norms.
+
+    Returns:
+        Pairs (before attention, before feed-forward), one for each block, and the final one.
+    """
+    joints = [
+        f"layer_{i}_{part}_add_norm/norm"
+        for i in range(config["num_layers"])
+        for part in ("attention", "feed_forward")
+    ]
+    before = ["first_norm", *joints]
+    return list(zip(before[:-1:2], before[1::2], strict=True)), before[-1]
 
 
 def variables_of(model, weights):

@@ -47,6 +47,9 @@ def to_hugging_face(model, folder, model_type=None, overwrite=False):
         keys, prefix = {**keys, **head_keys}, family.prefix
     weights = family.encoder_weights(config, prefix) + weights
     tensors = collect_tensors(model, weights)
+    if family.written_tensors is not None:
+        stored = family.written_tensors(config)
+        tensors |= {prefix + name: value for name, value in stored.items()}
     about = {"architectures": [architecture], "model_type": family.model_type, "dtype": "float32"}
     with files.staging(folder) as stage:
         new = stage / "new"

@@ -28,7 +28,7 @@ def test_the_number_of_weights_is_the_published_one(name):
 def test_a_preset_says_where_it_comes_from(name):
     family, preset = ARCHITECTURES[name]
     assert re.fullmatch(r"[a-z0-9_]+", name)
-    assert re.fullmatch(r"\d{4}\.\d{4,5}", preset.paper)
+    assert re.fullmatch(r"\d{4}\.\d{4,5}|10\.\d{4}/\S+", preset.paper)
     for tag, published in preset.tags.items():
         assert re.fullmatch(r"[a-z0-9_]+", tag)
         assert zoo.sources.REPOSITORY.fullmatch(published.repository)

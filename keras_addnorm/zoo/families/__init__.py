@@ -8,13 +8,20 @@ from keras_addnorm.zoo.families import (
     dinov2_with_registers,
     distilbert,
     electra,
+    esm,
+    mobilebert,
+    modernbert,
     mpnet,
+    nomic_bert,
     roberta,
     vit,
     xlm_roberta,
 )
 
-_TEXT = (bert, distilbert, roberta, xlm_roberta, electra, albert, mpnet)
+_TEXT = (
+    *(bert, distilbert, roberta, xlm_roberta, electra, albert, mpnet),
+    *(mobilebert, modernbert, nomic_bert, esm),
+)
 _IMAGES = (vit, deit, dinov2, dinov2_with_registers)
 
 # In this order an encoder of ours is recognized as one of a family (`zoo.to_hugging_face`).
