@@ -31,7 +31,7 @@ class Checkpoint:
         paths, weight_map = self._paths()
         for path in paths:
             for stored, dtype, shape in self._headers(path):
-                name = _rename(stored, renames)
+                name = rename(stored, renames)
                 if name in self._tensors:
                     raise CheckpointError(self.folder, [f"tensor `{name}` is there twice"])
                 self._tensors[name] = (path, stored, dtype, shape)
@@ -95,6 +95,10 @@ class Checkpoint:
         """(dtype, shape) of a tensor, from the file's header."""
         return self._tensors[name][2:]
 
+    def get(self, name):
+        """A tensor as a float32 array, or None where there is none of this name."""
+        return self.read(name) if name in self else None
+
     def read(self, name, rows=None):
         """A tensor, or some `(start, stop)` of its first axis, as a float32 array."""
         import safetensors
@@ -114,7 +118,8 @@ class Checkpoint:
             yield self.read(name, span)
 
 
-def _rename(name, renames):
+def rename(name, renames):
+    """A tensor's name of today."""
     for old, new in renames.items():
         if name.endswith(old):
             return name.removesuffix(old) + new

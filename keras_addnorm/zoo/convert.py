@@ -72,7 +72,7 @@ def from_hugging_face(
     if family.pooler is not None and prefix + family.pooler not in checkpoint:
         encoder_config["pooler"] = None
     if family.read_tensors is not None:
-        problems += family.read_tensors(checkpoint, prefix, encoder_config)
+        problems += family.read_tensors(lambda name: checkpoint.get(prefix + name), encoder_config)
     weights = family.encoder_weights(encoder_config, prefix)
     if head is not None:
         weights += head.weights(encoder_config, arguments)

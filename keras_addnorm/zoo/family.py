@@ -101,8 +101,9 @@ class Family:
         heads: dict of `Head`, by transformers' class.
         head_prefixes: what the tensors of heads start with, all heads of the family.
         buffers: tensors that nothing reads at inference, without prefix; `{i}` is any layer.
-        read_tensors: `(Checkpoint, prefix, encoder_config) -> list of problems`, where tensors
-            that are no weights change what the encoder computes; it may change the config.
+        read_tensors: `(read, encoder_config) -> list of problems`, where tensors that are no
+            weights change what the encoder computes; it may change the config. `read` takes a
+            name without prefix and returns an array, or None where there is no such tensor.
         written_tensors: `(encoder_config) -> dict` of arrays, the same tensors, without prefix.
         ignored_keys: config keys that do not change what the encoder computes.
         renames: endings of tensor names in older checkpoints, and what they are called today.

@@ -31,7 +31,10 @@ def hugging_face_family(encoder, model_type=None):
         back = family.encoder_config(reader)
         if family.pooler is not None and config["pooler"] is None:
             back["pooler"] = None  # Told by the tensors that are there.
-        return keys, back, reader.finish()
+        problems = reader.finish()
+        if family.read_tensors is not None and not problems:
+            problems += family.read_tensors(family.written_tensors(config).get, back)
+        return keys, back, problems
 
     families = _candidates(FAMILIES, model_type)
     return _closest(encoder, families, read_back, "a Hugging Face checkpoint")

@@ -46,6 +46,8 @@ def padded_inputs(config, rng):
     pad = getattr(config, "pad_token_id", None) or 0
     ids = rng.integers(0, config.vocab_size, mask.shape)
     ids = np.where(ids == pad, (pad + 1) % config.vocab_size, ids)
+    if getattr(config, "token_dropout", False):  # ESM divides by the tokens that are no mask.
+        ids[:, 0] = np.where(ids[:, 0] == config.mask_token_id, pad + 1, ids[:, 0])
     inputs = {"input_ids": np.where(mask, ids, pad), "attention_mask": mask}
     if getattr(config, "type_vocab_size", 0):
         inputs["token_type_ids"] = rng.integers(0, config.type_vocab_size, mask.shape) * mask

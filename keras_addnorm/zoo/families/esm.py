@@ -122,21 +122,20 @@ def _frequencies(config, dtype):
     return rotation_frequencies(size, wavelength, dtype).astype("float32")
 
 
-def _read_frequencies(checkpoint, prefix, config):
+def _read_frequencies(read, config):
     """Takes over frequencies that were rounded to half precision.
 
     transformers stores the frequencies and loads them. Those of ESM-2 were float16 in training,
     and a model that computes them anew computes something else.
     """
-    names = [prefix + name for name in _ALL_FREQUENCIES]
-    name = next((name for name in names if name in checkpoint), None)
+    values = {name: read(name) for name in _ALL_FREQUENCIES}
+    name = next((name for name, value in values.items() if value is not None), None)
     if config["position"] != "rotary" or name is None:
         return []
-    stored = checkpoint.read(name)
     for dtype in (None, "float16"):
         want = _frequencies(config, dtype)
         # float32 powers are within a few units of 6e-8 of each other.
-        if stored.shape == want.shape and np.allclose(stored, want, rtol=1e-6, atol=0.0):
+        if values[name].shape == want.shape and np.allclose(values[name], want, 1e-6, 0.0):
             if dtype is not None:
                 config["position_options"]["frequency_dtype"] = dtype
             return []

@@ -17,7 +17,7 @@ _TORCH_EPSILON = 1e-5
 def _encoder_config(config):
     arguments = bert_like.read_config(config)
     hidden_dim = arguments["hidden_dim"]
-    norm_kind = config.mapped("normalization_type", _NORMS, default="affine")
+    norm_kind = config.mapped("normalization_type", _NORMS, default="no_norm")
     if norm_kind == "layer_norm" and arguments["epsilon"] != _TORCH_EPSILON:
         config.problems.append(
             "config key `layer_norm_eps`: with `normalization_type` 'layer_norm', transformers has "
