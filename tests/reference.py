@@ -494,10 +494,24 @@ def pooling(x, padding_mask, kind="mean", normalize=False):
     pooled = np.zeros((x.shape[0], x.shape[2]))
     for b in range(x.shape[0]):
         kept = x[b, np.asarray(padding_mask[b], bool)]
+        numbers = np.flatnonzero(padding_mask[b]) + 1
         if kind == "cls":
             pooled[b] = x[b, 0]
         elif len(kept):
-            pooled[b] = kept.mean(0) if kind == "mean" else kept.max(0)
+            pooled[b] = {
+                "mean": lambda kept: kept.mean(0),
+                "max": lambda kept: kept.max(0),
+                "last": lambda kept: kept[-1],
+                "weighted_mean": lambda kept, numbers=numbers: np.average(kept, 0, numbers),
+            }[kind](kept)
     if normalize:
         pooled /= np.maximum(np.linalg.norm(pooled, axis=-1, keepdims=True), 1e-12)
     return pooled
+
+
+def head(weights, x, activation="tanh", norm_kind="none", epsilon=1e-5):
+    """`weights` with `dense/`, `norm/` and `output/`; those that are missing are left out."""
+    if "dense/kernel" in weights:
+        x = ACTIVATIONS[activation](dense(below(weights, "dense"), x))
+        x = norm(below(weights, "norm"), x, norm_kind, epsilon)
+    return dense(below(weights, "output"), x) if "output/kernel" in weights else x

@@ -57,10 +57,12 @@ def _random_ids(model, inputs, length, rows, rng):
     sample = {}
     for spec in inputs:
         shape = (rows, *(length if size is None else size for size in spec.shape[1:]))
-        if "mask" in spec.name and spec.dtype == "int32":
+        positions = "position" in spec.name  # `mask_positions` of a masked language model
+        if "mask" in spec.name and not positions and spec.dtype == "int32":
             sample[spec.name] = _padding(shape, rng)
         elif spec.dtype == "int32":
-            sample[spec.name] = rng.integers(0, limits.get(spec.name, 2), shape, dtype="int32")
+            limit = limits.get(spec.name, shape[-1] if positions else 2)
+            sample[spec.name] = rng.integers(0, limit, shape, dtype="int32")
         else:
             sample[spec.name] = rng.standard_normal(shape, dtype="float32")
     return sample
@@ -76,7 +78,8 @@ def _padding(shape, rng):
 
 def _fill_with_text(model, sample):
     preprocessor = getattr(model, "preprocessor", None)
-    if preprocessor is None or "token_ids" not in sample:
+    # A preprocessor that masks tokens chooses how many; random positions do as well.
+    if preprocessor is None or "token_ids" not in sample or "mask_positions" in sample:
         return
     rows, length = sample["token_ids"].shape
     count = min(len(SENTENCES), rows - 2)

@@ -212,7 +212,10 @@ def _replace_dtypes(config, is_dtype=False):
     """A config whose dtypes are float32; names and vocabularies that read like one stay."""
     names = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
     if isinstance(config, dict):
-        return {k: _replace_dtypes(v, is_dtype or k == "dtype") for k, v in config.items()}
+        return {
+            k: _replace_dtypes(v, is_dtype or k in ("dtype", "head_dtype"))
+            for k, v in config.items()
+        }
     if isinstance(config, (list, tuple)):
         return type(config)(_replace_dtypes(value, is_dtype) for value in config)
     return "float32" if is_dtype and config in names else config

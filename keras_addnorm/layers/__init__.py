@@ -3,6 +3,7 @@
 from keras_addnorm.layers.add_norm import AddNorm
 from keras_addnorm.layers.dropout import Dropout
 from keras_addnorm.layers.feed_forward import FeedForward
+from keras_addnorm.layers.head import Head
 from keras_addnorm.layers.multi_head_attention import MultiHeadAttention
 from keras_addnorm.layers.norms import Affine, DynamicTanh, PowerNormalization
 from keras_addnorm.layers.patch_embedding import PatchEmbedding
@@ -25,6 +26,7 @@ __all__ = [
     "Dropout",
     "DynamicTanh",
     "FeedForward",
+    "Head",
     "LearnedPositionEncoding",
     "MultiHeadAttention",
     "PatchEmbedding",

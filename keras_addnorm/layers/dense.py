@@ -8,7 +8,7 @@ import keras
 _VALUES_FOLLOW = contextvars.ContextVar("values_follow", default=False)
 
 
-def make_dense(owner, name, units, kernel_initializer=None):
+def make_dense(owner, name, units, kernel_initializer=None, dtype=None):
     """A `keras.layers.Dense` with the bias, initializers and dtype policy of the layer `owner`."""
     kernel_initializer = kernel_initializer or owner.kernel_initializer
     return keras.layers.Dense(
@@ -16,7 +16,7 @@ def make_dense(owner, name, units, kernel_initializer=None):
         use_bias=owner.use_bias if isinstance(owner.use_bias, bool) else name in owner.use_bias,
         kernel_initializer=copy_initializer(kernel_initializer),
         bias_initializer=copy_initializer(owner.bias_initializer),
-        dtype=owner.dtype_policy,
+        dtype=owner.dtype_policy if dtype is None else dtype,
         name=name,
     )
 

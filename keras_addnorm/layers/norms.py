@@ -29,7 +29,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.masking import with_attached
-from keras_addnorm.layers.precision import narrow
+from keras_addnorm.layers.precision import each_policy, narrow
 
 MOMENTUM = 0.99  # the share that running averages keep of themselves in a training step
 
@@ -51,14 +51,7 @@ def _rms_norm(epsilon, **kwargs):
 def _batch_norm(epsilon, dtype=None, **kwargs):
     # Keras keeps running averages in the policy's variable dtype: in float16, the variance of
     # values above 256 would overflow, and a step of 1% is lost to rounding in either half type.
-    policy = keras.dtype_policies.get(dtype)
-    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
-        policies = {path: _with_float32_weights(entry) for path, entry in policy.items()}
-        policy = keras.dtype_policies.DTypePolicyMap(
-            _with_float32_weights(policy.default_policy), policies
-        )
-    else:
-        policy = _with_float32_weights(policy)
+    policy = each_policy(keras.dtype_policies.get(dtype), _with_float32_weights)
     return keras.layers.BatchNormalization(
         momentum=MOMENTUM, epsilon=epsilon, dtype=policy, **kwargs
     )

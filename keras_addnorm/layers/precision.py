@@ -29,5 +29,23 @@ def saturate(x):
     return narrow(x, keras.backend.standardize_dtype(x.dtype))
 
 
+def each_policy(policy, function):
+    """A dtype policy through `function`; of a `DTypePolicyMap`, each of its policies."""
+    if not isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        return function(policy)
+    policies = {path: function(entry) for path, entry in policy.items()}
+    return keras.dtype_policies.DTypePolicyMap(function(policy.default_policy), policies)
+
+
+def full_precision(policy):
+    """A dtype policy that computes in the dtype of the weights: float32 in mixed precision."""
+
+    def full(policy):
+        mixed = policy.compute_dtype != policy.variable_dtype
+        return keras.DTypePolicy(policy.variable_dtype) if mixed else policy
+
+    return each_policy(policy, full)
+
+
 def _cast(x, dtype):
     return x if keras.backend.standardize_dtype(x.dtype) == dtype else ops.cast(x, dtype)

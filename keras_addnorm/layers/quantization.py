@@ -9,16 +9,21 @@ def layer_config(layer, config):
     `quantize` gives each sublayer a policy of its own. A composite layer builds its sublayers
     from its own `dtype`, so without this a quantized model is saved but cannot be loaded.
     """
-    policy = layer.dtype_policy
-    quantized = {
-        sublayer.path: sublayer.dtype_policy
-        for sublayer in layer._flatten_layers(include_self=False)
-        if sublayer.quantization_mode is not None
-    }
+    policy, quantized = layer.dtype_policy, quantized_policies(layer)
     if not quantized or isinstance(policy, keras.dtype_policies.DTypePolicyMap):
         return config
     policies = keras.dtype_policies.DTypePolicyMap(policy, quantized)
     return {**config, "dtype": keras.dtype_policies.serialize(policies)}
+
+
+def quantized_policies(*layers):
+    """The dtype policies of the quantized layers in `layers`, by path."""
+    return {
+        sublayer.path: sublayer.dtype_policy
+        for layer in layers
+        for sublayer in layer._flatten_layers(include_self=False)
+        if sublayer.quantization_mode is not None
+    }
 
 
 def int4_config(policy, path):

@@ -1,18 +1,28 @@
 """Encoders and tasks assembled from this package's layers; KerasHub backbones and tasks."""
 
+from keras_addnorm.models.image_classifier import ImageClassifier
 from keras_addnorm.models.image_encoder import ImageEncoder
 from keras_addnorm.models.masked_lm import MaskedLM, MaskedLMPreprocessor
+from keras_addnorm.models.question_answering import QuestionAnswering, decode_spans
 from keras_addnorm.models.residual import RESIDUALS, Residual
+from keras_addnorm.models.text_classifier import TextClassifier
 from keras_addnorm.models.text_embedder import TextEmbedder, TextEmbedderPreprocessor
+from keras_addnorm.models.token_classifier import TokenAccuracy, TokenClassifier
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
 __all__ = [
     "RESIDUALS",
+    "ImageClassifier",
     "ImageEncoder",
     "MaskedLM",
     "MaskedLMPreprocessor",
+    "QuestionAnswering",
     "Residual",
+    "TextClassifier",
     "TextEmbedder",
     "TextEmbedderPreprocessor",
+    "TokenAccuracy",
+    "TokenClassifier",
     "TransformerEncoder",
+    "decode_spans",
 ]

@@ -13,7 +13,9 @@ from tests.common import keras_mask, to_numpy
 # A sum of at most 5 float32 numbers of size 1, a division and a square root.
 TOLERANCE = {"rtol": 1e-6, "atol": 1e-6}
 MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [0, 0, 1, 0, 1]])
-KINDS = ["mean", "cls", "max"]
+KINDS = ["mean", "cls", "max", "last", "weighted_mean"]
+
+EMPTY_IS_ZERO = [kind for kind in KINDS if kind != "cls"]
 
 
 def data(rng):
@@ -30,14 +32,14 @@ def test_values(rng, kind, normalize, dtype):
     np.testing.assert_allclose(to_numpy(got), want, **TOLERANCE)
 
 
-@pytest.mark.parametrize("kind", ["mean", "max"])
+@pytest.mark.parametrize("kind", EMPTY_IS_ZERO)
 @pytest.mark.parametrize("normalize", [False, True])
 def test_empty_sequence_pools_to_exactly_zero(rng, kind, normalize):
     got = to_numpy(SequencePooling(kind, normalize)(data(rng), padding_mask=MASK))
     np.testing.assert_array_equal(got[2], np.zeros(8))
 
 
-@pytest.mark.parametrize("kind", ["mean", "max"])
+@pytest.mark.parametrize("kind", EMPTY_IS_ZERO)
 def test_content_of_padding_does_not_matter(rng, kind):
     x = data(rng)
     other = np.where(MASK[..., None] == 1, x, np.float32(1000.0))
@@ -45,6 +47,42 @@ def test_content_of_padding_does_not_matter(rng, kind):
     np.testing.assert_array_equal(
         to_numpy(layer(x, padding_mask=MASK)), to_numpy(layer(other, padding_mask=MASK))
     )
+
+
+@pytest.mark.parametrize("kind", EMPTY_IS_ZERO)
+def test_skip_leaves_the_first_positions_out(rng, kind):
+    x, later = data(rng), MASK * (np.arange(5) >= 2)
+    got = SequencePooling(kind, skip=2)(x, padding_mask=MASK)
+    np.testing.assert_array_equal(
+        to_numpy(got), to_numpy(SequencePooling(kind)(x, padding_mask=later))
+    )
+    want = reference.pooling(x.astype("float64"), np.tile(later[1], (4, 1)), kind)
+    np.testing.assert_allclose(to_numpy(SequencePooling(kind, skip=2)(x)), want, **TOLERANCE)
+
+
+def test_cls_with_skip_is_the_token_behind(rng):
+    x = data(rng)
+    np.testing.assert_array_equal(to_numpy(SequencePooling("cls", skip=1)(x)), x[:, 1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_output_dim_truncates_and_then_normalizes(rng, kind, normalize):
+    x = data(rng)
+    layer = SequencePooling(kind, normalize, output_dim=3)
+    got = to_numpy(layer(x, padding_mask=MASK))
+    want = reference.pooling(x.astype("float64"), MASK, kind)[:, :3]
+    if normalize:
+        want /= np.maximum(np.linalg.norm(want, axis=-1, keepdims=True), 1e-12)
+    assert layer.compute_output_shape(x.shape) == got.shape
+    np.testing.assert_allclose(got, want, **TOLERANCE)
+
+
+def test_output_dim_above_the_features_is_refused(rng):
+    with pytest.raises(
+        ValueError, match=r"output_dim=9, input of shape \(4, 5, 8\). Pass 8 or less"
+    ):
+        SequencePooling(output_dim=9)(data(rng))
 
 
 def test_max_of_negative_values_ignores_padding():
@@ -104,6 +142,8 @@ def test_keras_mask_ends_here_without_a_warning():
     [
         ({"pooling": "sum"}, "pooling", "'mean', 'cls', 'max'"),
         ({"pooling": None}, "pooling", "'mean', 'cls', 'max'"),
+        ({"skip": -1}, "skip", "whole number from 0"),
+        ({"output_dim": 0}, "output_dim", "whole number from 1"),
         ({"normalise": True}, "normalise", "Did you mean `normalize`?"),
     ],
 )
@@ -114,7 +154,7 @@ def test_bad_argument_is_named_with_its_fix(kwargs, name, fix):
     assert fix in str(error.value)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max"])
+@pytest.mark.parametrize("pooling", EMPTY_IS_ZERO)
 def test_keras_mask_and_padding_mask_combine(rng, pooling):
     x = rng.normal(size=(2, 4, 8)).astype("float32")
     attached = np.array([[1, 1, 1, 0], [1, 1, 1, 1]])
@@ -127,7 +167,7 @@ def test_keras_mask_and_padding_mask_combine(rng, pooling):
     np.testing.assert_array_equal(to_numpy(layer(masked)), want)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+@pytest.mark.parametrize("pooling", KINDS)
 def test_without_any_mask_all_positions_count(rng, pooling):
     x = rng.normal(size=(2, 4, 8)).astype("float32")
     layer = SequencePooling(pooling)

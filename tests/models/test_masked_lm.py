@@ -32,14 +32,14 @@ def test_logits(rng, kwargs):
     task, x = built(rng, "relu", epsilon=1e-3, **kwargs), inputs(rng)
     tokens = {name: x[name] for name in ("token_ids", "padding_mask")}
     states = to_numpy(task.backbone(tokens)["sequence_output"]).astype("float64")
-    weights = weights_of(task.masked_lm_head)
+    weights = weights_of(task.head)
     at_masks = np.take_along_axis(states, x["mask_positions"][..., None], axis=1)
-    hidden = reference.dense(reference.below(weights, "intermediate_dense"), at_masks)
+    hidden = reference.dense(reference.below(weights, "dense"), at_masks)
     hidden = np.maximum(hidden, 0.0)
-    norm = reference.below(weights, "intermediate_layer_norm")
+    norm = reference.below(weights, "norm")
     hidden = reference.layer_norm(hidden, norm["gamma"], norm["beta"], 1e-3)
     table = to_numpy(task.backbone.token_embedding.embeddings).astype("float64")
-    want = hidden @ table.T + weights["output_bias"]
+    want = hidden @ table.T + to_numpy(task.logits.bias)
     # Two matrix products and a norm of size 1 to 4 in float32.
     np.testing.assert_allclose(to_numpy(task(x)), want, rtol=1e-5, atol=1e-5)
 
