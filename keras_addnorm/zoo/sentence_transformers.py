@@ -10,6 +10,16 @@ POOLING_KEYS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "last",
+    "pooling_mode_weightedmean_tokens": "weighted_mean",
+}
+# The values of `pooling_mode` in newer files.
+POOLING_MODES = {
+    "cls": "cls",
+    "mean": "mean",
+    "max": "max",
+    "lasttoken": "last",
+    "weightedmean": "weighted_mean",
 }
 
 
@@ -71,7 +81,7 @@ def _pooling(folder, config):
     modes = [key for key, on in config.items() if key.startswith("pooling_mode_") and on is True]
     if not modes and isinstance(config.get("pooling_mode"), str):
         modes = [f"pooling_mode_{config['pooling_mode']}"]
-    names = {**POOLING_KEYS, **{f"pooling_mode_{name}": name for name in POOLING_KEYS.values()}}
+    names = {**POOLING_KEYS, **{f"pooling_mode_{k}": name for k, name in POOLING_MODES.items()}}
     if len(modes) != 1 or modes[0] not in names:
         raise CheckpointError(
             folder,
@@ -81,7 +91,18 @@ def _pooling(folder, config):
 
 
 def write_modules(folder, embedder):
-    """Writes the files that make sentence-transformers load a checkpoint as this embedder."""
+    """Writes the files that make sentence-transformers load a checkpoint as this embedder.
+
+    Raises:
+        ValueError: if the embedder truncates, which such files do not say.
+    """
+    if embedder.output_dim is not None:
+        raise ValueError(
+            "A folder of sentence-transformers does not say that embeddings are truncated. "
+            f"Received: an embedder with output_dim={embedder.output_dim}. Write it with "
+            "output_dim=None, and load it with SentenceTransformer(folder, truncate_dim="
+            f"{embedder.output_dim})."
+        )
     kinds = ["Transformer", "Pooling"] + ["Normalize"] * embedder.normalize
     modules = [
         {

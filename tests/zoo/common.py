@@ -102,7 +102,13 @@ def make_sentence_transformer(folder, pooling="mean", normalize=True, width=16):
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
-    names = {"mean": "mean_tokens", "cls": "cls_token", "max": "max_tokens"}
+    names = {
+        "mean": "mean_tokens",
+        "cls": "cls_token",
+        "max": "max_tokens",
+        "last": "lasttoken",
+        "weighted_mean": "weightedmean_tokens",
+    }
     modes = {f"pooling_mode_{name}": key == pooling for key, name in names.items()}
     edit_json(folder / "1_Pooling" / "config.json", word_embedding_dimension=width, **modes)
     words = "a cat sits on the mat dog runs fast ##s ##ing cafe deja vu . , ! ?".split()

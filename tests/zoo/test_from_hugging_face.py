@@ -82,8 +82,11 @@ def test_shards_are_read(tmp_path):
     np.testing.assert_allclose(outputs, expected["sequence_output"], atol=HIDDEN_STATES, rtol=0)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
-@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    ("pooling", "normalize"),
+    [("mean", True), ("mean", False), ("cls", True), ("max", False)]
+    + [("last", True), ("weighted_mean", True)],
+)
 def test_sentence_transformers_modules(tmp_path, pooling, normalize):
     folder = make_sentence_transformer(copy_checkpoint(tmp_path), pooling, normalize)
     embedder = zoo.from_hugging_face(folder, task="embed")
@@ -102,11 +105,13 @@ def test_without_modules_mean_pooling_as_in_sentence_transformers(tmp_path):
     assert (embedder.pooling, embedder.normalize) == ("mean", False)
 
 
-def test_new_style_pooling_config(tmp_path):
+@pytest.mark.parametrize("mode", ["cls", "lasttoken", "weightedmean"])
+def test_new_style_pooling_config(tmp_path, mode):
     folder = make_sentence_transformer(copy_checkpoint(tmp_path))
     path = folder / "1_Pooling" / "config.json"
-    path.write_text(json.dumps({"embedding_dimension": 16, "pooling_mode": "cls"}))
-    assert zoo.from_hugging_face(folder, task="embed").pooling == "cls"
+    path.write_text(json.dumps({"embedding_dimension": 16, "pooling_mode": mode}))
+    want = {"cls": "cls", "lasttoken": "last", "weightedmean": "weighted_mean"}[mode]
+    assert zoo.from_hugging_face(folder, task="embed").pooling == want
 
 
 def test_accents_are_stripped_where_the_tokenizer_lowercases(tmp_path):
@@ -124,3 +129,13 @@ def test_minilm_hidden_states_equal_those_of_transformers():
     for key in expected:
         difference = np.abs(to_numpy(outputs[key]) - expected[key]).max()
         assert difference <= HIDDEN_STATES, f"{key}: {difference}"
+
+
+def test_a_truncating_embedder_is_not_written(tmp_path):
+    folder = make_sentence_transformer(copy_checkpoint(tmp_path))
+    embedder = zoo.from_hugging_face(folder, task="embed")
+    arguments = {**embedder.get_config(), "output_dim": 4}
+    embedder = type(embedder).from_config(arguments)
+    with pytest.raises(ValueError, match="truncate_dim=4"):
+        zoo.to_hugging_face(embedder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

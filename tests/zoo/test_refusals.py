@@ -153,7 +153,7 @@ def test_modules_cannot_point_out_of_the_folder(tmp_path):
 @pytest.mark.parametrize(
     "keys",
     [
-        {"pooling_mode_weightedmean_tokens": True},
+        {"pooling_mode_mean_sqrt_len_tokens": True},
         {"pooling_mode_mean_tokens": False},
         {"pooling_mode_cls_token": True},
     ],
