@@ -1,6 +1,8 @@
 """Encoders and tasks assembled from this package's layers; KerasHub backbones and tasks."""
 
 from keras_addnorm.models.image_classifier import ImageClassifier
+from keras_addnorm.models.image_classifier_preprocessor import ImageClassifierPreprocessor
+from keras_addnorm.models.image_converter import ImageConverter
 from keras_addnorm.models.image_encoder import ImageEncoder
 from keras_addnorm.models.masked_lm import MaskedLM, MaskedLMPreprocessor
 from keras_addnorm.models.question_answering import QuestionAnswering, decode_spans
@@ -13,6 +15,8 @@ from keras_addnorm.models.transformer_encoder import TransformerEncoder
 __all__ = [
     "RESIDUALS",
     "ImageClassifier",
+    "ImageClassifierPreprocessor",
+    "ImageConverter",
     "ImageEncoder",
     "MaskedLM",
     "MaskedLMPreprocessor",

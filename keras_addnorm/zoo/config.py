@@ -81,6 +81,10 @@ class ConfigReader:
             self.problems.append(f"config key `{name}` is missing")
         return value
 
+    def value(self, name, default=_ABSENT):
+        """Whatever is there."""
+        return self._take(name, default)
+
     def integer(self, name, high, low=1, default=_ABSENT):
         """A whole number from `low` to `high`."""
         value = self._take(name, default)

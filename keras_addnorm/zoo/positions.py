@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_addnorm.models import ImageEncoder
+from keras_addnorm.models import ImageEncoder, resampling
 from keras_addnorm.zoo.vit_like import grid_shape
 
 TABLE = "embeddings/position_embeddings"
@@ -61,30 +61,21 @@ def interpolate(table, old, new, antialias):
     """
     tokens = table.shape[-2] - old[0] * old[1]
     grid = table[..., tokens:, :].reshape(*old, -1).astype("float64")
-    rows, columns = (_matrix(*sizes, antialias) for sizes in zip(old, new, strict=True))
-    grid = np.einsum("ij,kl,jlf->ikf", rows, columns, grid, optimize=True)
+    if antialias:
+        grid = resampling.resize(grid, new, "bicubic")
+    else:
+        rows, columns = (_matrix(*sizes) for sizes in zip(old, new, strict=True))
+        grid = np.einsum("ij,kl,jlf->ikf", rows, columns, grid, optimize=True)
     patches = grid.reshape(*table.shape[:-2], -1, table.shape[-1])
     return np.concatenate([table[..., :tokens, :], patches], axis=-2).astype("float32")
 
 
-def _matrix(old, new, antialias):
+def _matrix(old, new):
     """The `(new, old)` matrix of bicubic interpolation along one axis."""
     centers = (np.arange(new) + 0.5)[:, None] * (old / new)
-    if antialias:
-        wide = max(old / new, 1.0)
-        weights = _cubic((np.arange(old) + 0.5 - centers) / wide, a=-0.5)
-        return weights / weights.sum(1, keepdims=True)
-    # What is taken beyond an edge is the value at the edge.
-    weights = _cubic(np.arange(-2, old + 2) + 0.5 - centers, a=-0.75)
+    weights = resampling.cubic(np.arange(-2, old + 2) + 0.5 - centers, a=-0.75)
     matrix = weights[:, 2:-2].copy()
+    # What is taken beyond an edge is the value at the edge.
     matrix[:, 0] += weights[:, :2].sum(1)
     matrix[:, -1] += weights[:, -2:].sum(1)
     return matrix
-
-
-def _cubic(x, a):
-    """The cubic convolution kernel (Keys, 1981)."""
-    x = np.abs(x)
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = a * (((x - 5) * x + 8) * x - 4)
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))

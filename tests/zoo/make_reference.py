@@ -87,6 +87,19 @@ def write_minilm():
     save_file({**inputs, **outputs}, DATA / "minilm_reference.safetensors")
 
 
+def write_image_processors():
+    """Settings as `save_pretrained` writes them, and the pixels of one image."""
+    from tests.zoo.image_processors import IMAGE_SHAPE, PROCESSORS
+
+    image = np.random.default_rng(0).integers(0, 256, IMAGE_SHAPE).astype("uint8")
+    tensors = {"image": image}
+    for name, (cls, arguments) in PROCESSORS.items():
+        processor = getattr(transformers, cls)(**arguments)
+        processor.save_pretrained(DATA / "image_processors" / name)
+        tensors[name] = processor(image, return_tensors="np")["pixel_values"][0]
+    save_file(tensors, DATA / "image_processors" / "reference.safetensors")
+
+
 def main(names):
     """Writes the fixtures called `names`, or all files."""
     sys.path.insert(0, str(DATA.parents[2]))
@@ -102,6 +115,8 @@ def main(names):
             save_file({**inputs, **run(model, inputs)}, folder / "reference.safetensors")
     if not names:
         write_minilm()
+    if not names or "image_processors" in names:
+        write_image_processors()
 
 
 if __name__ == "__main__":

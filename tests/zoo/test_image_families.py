@@ -5,12 +5,12 @@ import keras_hub
 import numpy as np
 import pytest
 
-from keras_addnorm import zoo
+from keras_addnorm import export, zoo
 from keras_addnorm.models import ImageEncoder
 from keras_addnorm.zoo import CheckpointError
 from tests.common import TINY_IMAGE_ENCODER
 from tests.zoo import cases
-from tests.zoo.common import copy_checkpoint, edit_tensors
+from tests.zoo.common import DATA, copy_checkpoint, edit_tensors
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,13 @@ def test_dinov2_has_whole_ratios_only(tmp_path, inner, written):
     else:
         with pytest.raises(ValueError, match="no whole multiple of `hidden_dim` 8"):
             zoo.to_hugging_face(encoder, tmp_path / "out", model_type="dinov2")
+
+
+def test_a_checkpoint_of_another_image_size_exports_to_tflite(tmp_path):
+    encoder = zoo.from_hugging_face(DATA / "dinov2_gated", image_size=8)
+    report = export.to_tflite(encoder, tmp_path / "model.tflite")
+    assert [tuple(x.shape) for x in report.inputs] == [(1, 8, 8, 3)]
+    assert list(report.verification) == ["sequence_output"]  # what was verified
 
 
 @pytest.mark.parametrize("model_type", ["vit", "deit", "dinov2"])
