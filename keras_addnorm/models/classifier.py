@@ -15,7 +15,11 @@ class Classifier(EncoderTask):
     def _class_outputs(
         self, features, num_classes, activation, dropout, labels, head_options, head_dtype
     ):
-        """Sets the attributes of the arguments and returns the symbolic output."""
+        """Sets the attributes of the arguments and returns the symbolic output.
+
+        `features` is a tensor, or a dict of several by the name of the head that each gets: the
+        output is then the average.
+        """
         owner = type(self).__name__
         self.num_classes = checks.positive_int(owner, "num_classes", num_classes)
         self.activation = checks.choice(owner, "activation", activation, ACTIVATIONS)
@@ -26,10 +30,13 @@ class Classifier(EncoderTask):
                 f"{owner}: a softmax over one class is always 1. Received: num_classes=1, "
                 "activation='softmax'. Pass activation='sigmoid', or None for a regression."
             )
-        self.head = self._make_head(
-            self.num_classes, head_options, head_dtype, told=("dropout",), dropout=self.dropout
-        )
-        logits = self.head(features)
+        heads = {"told": ("dropout",), "dropout": self.dropout}
+        logits = []
+        for name, x in (features if isinstance(features, dict) else {"head": features}).items():
+            head = self._make_head(self.num_classes, head_options, head_dtype, name=name, **heads)
+            setattr(self, name, head)
+            logits.append(head(x))
+        logits = logits[0] if len(logits) == 1 else _average(logits)
         # Its name is the name of an exported model's output.
         name = "logits" if self.activation is None else "probabilities"
         activation = self.activation or "linear"
@@ -108,6 +115,10 @@ class Classifier(EncoderTask):
             "labels": None if self.labels is None else list(self.labels),
             **self._head_config(),
         }
+
+
+def _average(logits):
+    return keras.layers.Average(dtype=logits[0].dtype, name="average")(logits)
 
 
 def _labels(owner, labels, num_classes):

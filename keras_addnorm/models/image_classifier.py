@@ -4,8 +4,9 @@ import keras
 from keras_hub import models as hub
 
 from keras_addnorm.models.classifier import Classifier
+from keras_addnorm.models.image_classifier_preprocessor import ImageClassifierPreprocessor
 from keras_addnorm.models.image_encoder import ImageEncoder
-from keras_addnorm.models.pooling import pool_features
+from keras_addnorm.models.pooling import pool_each, pool_features
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -15,17 +16,19 @@ class ImageClassifier(Classifier, hub.ImageClassifier):
         output = activation(head(pooling(encoder(images))))
 
     A KerasHub `ImageClassifier` task: `predict`, `fit` and `classify` take arrays of images. ViT
-    and DeiT are the default; DeiT with a teacher is `pooling=["cls", "distillation"]` (its two
-    linear heads, averaged, are one of both tokens), DINOv2 `pooling=["cls", "mean"]`.
+    and DeiT are the default; DeiT with a teacher is `distilled=True`, DINOv2
+    `pooling=["cls", "mean"]`.
 
     Args:
         backbone: the encoder, an `ImageEncoder`.
         num_classes: int, number of classes.
-        preprocessor: a preprocessor of images, or None.
+        preprocessor: an `ImageClassifierPreprocessor`, or None for a model of pixel values.
         pooling: `"cls"` (the first class token), `"distillation"` (the second), `"mean"` or
             `"max"` over the patches without class and register tokens, or `"pooler"`, the
             encoder's own; or a list of such names, whose vectors are joined.
         activation, dropout, labels, head_options, head_dtype: as in `TextClassifier`.
+        distilled: bool, whether the distillation token has a head of its own, and the output is
+            the average of the two heads: `head` and `distillation_head`.
 
     Inputs (a dict, or an array of images):
         images: float `(batch, height, width, channels)`.
@@ -39,8 +42,9 @@ class ImageClassifier(Classifier, hub.ImageClassifier):
     Example:
 
     ```python
-    task = ImageClassifier(ImageEncoder((224, 224, 3)), num_classes=1000)
-    task.classify(images, top_k=5)
+    preprocessor = ImageClassifierPreprocessor(ImageConverter(224, mean=0.5, std=0.5))
+    task = ImageClassifier(ImageEncoder((224, 224, 3)), 1000, preprocessor)
+    task.classify([photo, other_photo], top_k=5)
     ```
 
     Source: Dosovitskiy et al., arXiv:2010.11929, section 3.1; distillation: Touvron et al.,
@@ -48,7 +52,7 @@ class ImageClassifier(Classifier, hub.ImageClassifier):
     """
 
     backbone_cls = ImageEncoder
-    preprocessor_cls = None
+    preprocessor_cls = ImageClassifierPreprocessor
 
     def __init__(
         self,
@@ -61,18 +65,40 @@ class ImageClassifier(Classifier, hub.ImageClassifier):
         labels=None,
         head_options=None,
         head_dtype=None,
+        distilled=False,
         **kwargs,
     ):
         self._check_arguments(backbone, kwargs)
         self.backbone = backbone
         self.preprocessor = preprocessor
-        features = pool_features("ImageClassifier", backbone, pooling, _poolings(backbone))
+        self.distilled = bool(distilled)
+        features = self._features(pooling)
         outputs = self._class_outputs(
             features, num_classes, activation, dropout, labels, head_options, head_dtype
         )
         # Not KerasHub's `ImageClassifier.__init__`, which builds a head of its own.
         hub.Task.__init__(self, inputs=backbone.input, outputs=outputs, **kwargs)
         self.pooling = pooling
+
+    def _features(self, pooling):
+        owner, choices = "ImageClassifier", _poolings(self.backbone)
+        if not self.distilled:
+            return pool_features(owner, self.backbone, pooling, choices)
+        if pooling != "cls" or "distillation" not in choices:
+            raise ValueError(
+                f"{owner}: `distilled` gives the class token and the distillation token a head "
+                "each, so the encoder must have both and the pooling is 'cls'. "
+                f"Received: pooling={pooling!r}, an encoder with {', '.join(map(repr, choices))}. "
+                "Pass embedding_options={'num_class_tokens': 2} to the encoder."
+            )
+        features = pool_each(owner, self.backbone, ["cls", "distillation"], choices)
+        return dict(zip(("head", "distillation_head"), features, strict=True))
+
+    def predict(self, x, *args, **kwargs):
+        """As `keras.Model.predict`; with a preprocessor also for a list of images of any sizes."""
+        if self.preprocessor is None or not isinstance(x, (list, tuple)):
+            return super().predict(x, *args, **kwargs)
+        return keras.Model.predict(self, self.preprocess_samples(list(x)), *args, **kwargs)
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(
@@ -83,7 +109,7 @@ class ImageClassifier(Classifier, hub.ImageClassifier):
 
     def get_config(self):
         pooling = self.pooling if isinstance(self.pooling, str) else list(self.pooling)
-        return {**super().get_config(), "pooling": pooling}
+        return {**super().get_config(), "pooling": pooling, "distilled": self.distilled}
 
 
 def _poolings(backbone):

@@ -6,7 +6,13 @@ from keras_addnorm.layers import SequencePooling
 
 
 def pool_features(owner, backbone, pooling, choices):
-    """The features of an encoder's inputs, symbolic `(batch, features)`.
+    """The features of an encoder's inputs, symbolic `(batch, features)`; see `pool_each`."""
+    features = pool_each(owner, backbone, pooling, choices)
+    return features[0] if len(features) == 1 else ops.concatenate(features, axis=-1)
+
+
+def pool_each(owner, backbone, pooling, choices):
+    """The features by pooling, a list of symbolic `(batch, features)`.
 
     Args:
         owner: class name of the task, for the error.
@@ -38,4 +44,4 @@ def pool_features(owner, backbone, pooling, choices):
             **choices[name], dtype=backbone.dtype_policy, name=f"{name}_pooling"
         )
         features.append(layer(outputs["sequence_output"], padding_mask=mask))
-    return features[0] if len(features) == 1 else ops.concatenate(features, axis=-1)
+    return features

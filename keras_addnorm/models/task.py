@@ -27,7 +27,7 @@ class EncoderTask:
                 f"Received: an object of type {type(backbone).__name__}."
             )
 
-    def _make_head(self, output_dim, head_options, head_dtype, told=(), **defaults):
+    def _make_head(self, output_dim, head_options, head_dtype, told=(), name="head", **defaults):
         """Makes the attributes of the head's arguments, and returns the head.
 
         Args:
@@ -35,6 +35,7 @@ class EncoderTask:
             head_options: dict of arguments of `Head`, or None.
             head_dtype: dtype policy, or None for the backbone's.
             told: names of the arguments that the task has itself, so that they are no options.
+            name: of the layer.
             **defaults: arguments of `Head`, which the options replace.
         """
         reserved = ("output_dim", "kernel_initializer", "dtype", "name", *told)
@@ -46,7 +47,7 @@ class EncoderTask:
             output_dim,
             kernel_initializer=copy_initializer(self.backbone.kernel_initializer),
             dtype=self._head_policy,
-            name="head",
+            name=name,
             **{**defaults, **self.head_options},
         )
 

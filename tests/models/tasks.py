@@ -56,6 +56,11 @@ TASKS = {
         {"embedding_options": {"num_class_tokens": 2, "num_register_tokens": 1}},
         {"num_classes": 3, "pooling": ["cls", "distillation", "mean"], "labels": LABELS},
     ),
+    "distilled": (
+        models.ImageClassifier,
+        {"embedding_options": {"num_class_tokens": 2}},
+        {"num_classes": 3, "distilled": True, "labels": LABELS},
+    ),
 }
 
 
@@ -81,7 +86,12 @@ def targets(name, rng):
         return {f"{end}_logits": rng.integers(0, 6, size=3) for end in ("start", "end")}
     shapes = {"several": (3, 3), "token": (3, 6), "replaced": (3, 6, 1)}
     shapes |= dict.fromkeys(("masked", "untied", "wider"), (3, 2))
-    high = {"several": 2, "replaced": 2, "image": 3, "text": 3, "token": 3}.get(name, 11)
+    high = {
+        "several": 2,
+        "replaced": 2,
+        **dict.fromkeys(("image", "distilled", "text", "token"), 3),
+    }
+    high = high.get(name, 11)
     values = rng.integers(0, high, size=shapes.get(name, (3,)))
     return values.astype("float32") if name in ("several", "regression", "replaced") else values
 

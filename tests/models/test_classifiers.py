@@ -7,13 +7,16 @@ import pytest
 
 from keras_addnorm.models import (
     ImageClassifier,
+    ImageClassifierPreprocessor,
+    ImageConverter,
+    ImageEncoder,
     TextClassifier,
     TokenClassifier,
     TransformerEncoder,
 )
 from keras_addnorm.models.token_classifier import TokenAccuracy
 from tests import reference
-from tests.common import encoder_inputs, randomize, to_numpy, weights_of
+from tests.common import TINY_IMAGE_ENCODER, encoder_inputs, randomize, to_numpy, weights_of
 from tests.models import tasks
 
 # A head of two matrix products of 8 to 24 terms and a norm, in float32.
@@ -93,6 +96,38 @@ def test_image_classifier_takes_arrays(rng):
     np.testing.assert_array_equal(task.predict(inputs["images"], verbose=0), want)
     assert task.classify(inputs["images"]) == task.classify(inputs)
     assert np.isfinite(task.evaluate(inputs["images"], np.array([0, 1, 2]), verbose=0)).all()
+
+
+def test_distilled_image_classifier(rng):
+    task, inputs = tasks.make("distilled", rng)
+    states = float64(task.backbone(inputs), "sequence_output")
+    heads = (task.head, task.distillation_head)
+    parts = [reference.head(weights_of(head), states[:, i]) for i, head in enumerate(heads)]
+    np.testing.assert_allclose(to_numpy(task(inputs)), sum(parts) / 2, **TOLERANCE)
+
+
+@pytest.mark.parametrize(("tokens", "pooling"), [(1, "cls"), (2, "mean")])
+def test_distilled_needs_both_tokens(rng, tokens, pooling):
+    encoder = ImageEncoder(**TINY_IMAGE_ENCODER, embedding_options={"num_class_tokens": tokens})
+    with pytest.raises(ValueError, match="must have both.*Pass embedding_options="):
+        ImageClassifier(encoder, 2, pooling=pooling, distilled=True)
+
+
+def test_image_classifier_of_images_of_any_sizes(rng, tmp_path):
+    preprocessor = ImageClassifierPreprocessor(ImageConverter((8, 12), mean=0.5, std=[0.5, 1, 2]))
+    task, _ = tasks.make("image", rng, preprocessor=preprocessor)
+    images = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((9, 14), (20, 12))]
+    want = to_numpy(task({"images": preprocessor(images)}))
+    task.compile(run_eagerly=True)
+    np.testing.assert_allclose(task.predict(images, verbose=0), want, **TOLERANCE)
+    one = task.predict(images[0][None], verbose=0)  # an array, through `tf.data`
+    np.testing.assert_allclose(one, want[:1], **TOLERANCE)
+    assert [row[0][0] for row in task.classify(images)] == [
+        tasks.LABELS[i] for i in np.argmax(want, axis=-1)
+    ]
+    task.save_to_preset(tmp_path / "preset")
+    again = ImageClassifier.from_preset(str(tmp_path / "preset"))
+    np.testing.assert_array_equal(to_numpy(again({"images": again.preprocessor(images)})), want)
 
 
 @pytest.mark.parametrize("labels", [None, tasks.LABELS])
@@ -265,9 +300,6 @@ def test_bad_pooling_is_named_with_its_fix(rng, name, pooling):
 
 @pytest.mark.parametrize(("tokens", "pooling"), [(0, "cls"), (1, "distillation")])
 def test_tokens_that_are_not_there_are_refused(rng, tokens, pooling):
-    from keras_addnorm.models import ImageEncoder
-    from tests.common import TINY_IMAGE_ENCODER
-
     encoder = ImageEncoder(**TINY_IMAGE_ENCODER, embedding_options={"num_class_tokens": tokens})
     with pytest.raises(ValueError, match="'distillation' where it has such tokens"):
         ImageClassifier(encoder, 2, pooling=pooling)
