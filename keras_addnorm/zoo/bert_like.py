@@ -105,6 +105,12 @@ def config_keys(config):
     }
 
 
+def token_width(config):
+    """Features of the tables of the embeddings."""
+    options = config.get("embedding_options") or {}
+    return options.get("token_embedding_dim", config["hidden_dim"])
+
+
 def positions_behind(config, rows, offset):
     """The longest sequence where a table of `rows` positions is used from row `offset` on."""
     if rows > offset:

@@ -43,6 +43,11 @@ ENCODER_ONLY = (
 )
 
 
+def default_labels(count):
+    """transformers' names of classes without names."""
+    return [f"LABEL_{index}" for index in range(count)]
+
+
 def key_of(choices, value):
     """The first key of `choices` with this value: transformers' name for ours.
 
@@ -52,7 +57,8 @@ def key_of(choices, value):
     for key, ours in choices.items():
         if ours == value:
             return key
-    raise ValueError(f"it can say only {', '.join(map(repr, choices.values()))}, not {value!r}")
+    known = ", ".join(map(repr, dict.fromkeys(choices.values())))
+    raise ValueError(f"it can say only {known}, not {value!r}")
 
 
 class ConfigReader:
@@ -194,7 +200,7 @@ class ConfigReader:
 
     def labels(self):
         """Names of the classes, from `id2label`; transformers' two where it is absent."""
-        value = self._take("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+        value = self._take("id2label", dict(zip("01", default_labels(2), strict=True)))
         self._unread -= {"label2id", "num_labels"}
         if isinstance(value, dict) and len(value) <= MAX_LABELS:
             names = [value.get(str(index)) for index in range(len(value))]
@@ -203,7 +209,7 @@ class ConfigReader:
         self.problems.append(
             f"config key `id2label` must map '0', '1', ... to names, got {str(value)[:100]}"
         )
-        return ["LABEL_0", "LABEL_1"]
+        return default_labels(2)
 
     def finish(self):
         """All problems, with one for each key that was not understood."""

@@ -70,14 +70,16 @@ def from_hugging_face(
     checkpoint = Checkpoint(folder, family.renames)
     prefix = "" if family.anchor in checkpoint else family.prefix
     if family.pooler is not None and prefix + family.pooler not in checkpoint:
-        encoder_config["pooler"] = None
+        if arguments.get("pooling") != "pooler":  # Else it is missing, and will be said to be.
+            encoder_config["pooler"] = None
     if family.read_tensors is not None:
         problems += family.read_tensors(lambda name: checkpoint.get(prefix + name), encoder_config)
     weights = family.encoder_weights(encoder_config, prefix)
     if head is not None:
         weights += head.weights(encoder_config, arguments)
-    ignored = _ignored(family, prefix, weights if head else ())
-    copies = {} if head is None else head.copies
+    unread = () if head is None else head.unread(arguments)
+    ignored = _ignored(family, prefix, weights if head else (), unread)
+    copies = {} if head is None else head.copies(arguments)
     problems += find_problems(checkpoint, weights, copies, ignored)
     if problems:
         raise CheckpointError(folder, problems)
@@ -99,15 +101,15 @@ def from_hugging_face(
     return model
 
 
-def _ignored(family, prefix, understood):
+def _ignored(family, prefix, understood, unread):
     """A function of a tensor's name: whether the model has no use for it."""
     # Of the head that is loaded all tensors must be understood.
-    own = {row.tensor.split(".")[0] for row in understood}
-    others = tuple(p for p in family.head_prefixes if p.split(".")[0] not in own)
+    names = [row.tensor for row in understood]
+    others = tuple(p for p in family.head_prefixes if not any(n.startswith(p) for n in names))
 
     def ignored(name):
         is_buffer = name.startswith(prefix) and family.is_buffer(name.removeprefix(prefix))
-        return is_buffer or (bool(prefix) and name.startswith(others))
+        return is_buffer or name in unread or (bool(prefix) and name.startswith(others))
 
     return ignored
 

@@ -19,14 +19,18 @@ class Head:
             of tensors are whole.
         config_keys: `(encoder_config, arguments) -> dict`, the inverse of `arguments`: keys of
             `config.json`.
-        copies: dict of tensors that older files hold as a copy of another one (tied weights).
+        copies: `(arguments) -> dict` of tensors that older files hold as a copy of another one
+            (tied weights), and the other one.
+        unread: `(arguments) -> dict` of tensors that files hold and transformers does not read,
+            and the tensor whose values are written there.
     """
 
     task: str
     arguments: Callable
     weights: Callable
     config_keys: Callable
-    copies: dict = dataclasses.field(default_factory=dict)
+    copies: Callable = lambda arguments: {}
+    unread: Callable = lambda arguments: {}
 
 
 @dataclasses.dataclass(frozen=True)

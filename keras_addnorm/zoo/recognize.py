@@ -13,12 +13,13 @@ TRAINING_ONLY = frozenset(
 NOT_COMPARED = TRAINING_ONLY | {"dtype"}
 
 
-def hugging_face_family(encoder, model_type=None):
+def hugging_face_family(encoder, model_type=None, head_problems=None):
     """The family of Hugging Face checkpoints that an encoder is, and the keys of its config.json.
 
     Args:
         encoder: an encoder of ours.
         model_type: a key of `FAMILIES`. Default: the first that fits.
+        head_problems: function of a `Family`; what keeps it from having the encoder's head.
 
     Raises:
         ValueError: if none fits, saying what keeps the closest one from it.
@@ -34,7 +35,7 @@ def hugging_face_family(encoder, model_type=None):
         problems = reader.finish()
         if family.read_tensors is not None and not problems:
             problems += family.read_tensors(family.written_tensors(config).get, back)
-        return keys, back, problems
+        return keys, back, problems + head_problems(family) if head_problems else problems
 
     families = _candidates(FAMILIES, model_type)
     return _closest(encoder, families, read_back, "a Hugging Face checkpoint")

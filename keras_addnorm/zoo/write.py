@@ -3,12 +3,15 @@
 import json
 
 from keras_addnorm import files
-from keras_addnorm.zoo.config import ConfigReader
+from keras_addnorm.zoo.config import ConfigReader, default_labels
 from keras_addnorm.zoo.preprocessing import write_tokenizer
 from keras_addnorm.zoo.recognize import hugging_face_family
 from keras_addnorm.zoo.sentence_transformers import write_modules
 from keras_addnorm.zoo.tasks import task_of
 from keras_addnorm.zoo.weight import collect_tensors
+
+# Options of a head that do not change its outputs at inference.
+_TRAINING_ONLY = frozenset({"dropout", "input_dropout", "bias_initializer"})
 
 
 def to_hugging_face(model, folder, model_type=None, overwrite=False):
@@ -39,22 +42,17 @@ def to_hugging_face(model, folder, model_type=None, overwrite=False):
     files.refuse_existing([folder], overwrite, marker="config.json")
     task = task_of(model)
     encoder = model if task is None else model.backbone
-    family, keys = hugging_face_family(encoder, model_type)
-    config = encoder.get_config()
-    architecture, prefix, weights = family.architecture, "", []
-    if task not in (None, "embed"):
-        architecture, head_keys, weights = _head(family, config, task, model)
-        keys, prefix = {**keys, **head_keys}, family.prefix
-    weights = family.encoder_weights(config, prefix) + weights
-    tensors = collect_tensors(model, weights)
-    if family.written_tensors is not None:
-        stored = family.written_tensors(config)
-        tensors |= {prefix + name: value for name, value in stored.items()}
+    config, arguments = encoder.get_config(), model.get_config()
+    family, keys = hugging_face_family(
+        encoder, model_type, lambda family: find_head(family, task, config, arguments)[2]
+    )
+    architecture, head_keys, _ = find_head(family, task, config, arguments)
     about = {"architectures": [architecture], "model_type": family.model_type, "dtype": "float32"}
+    tensors = _tensors(model, family, architecture, config, arguments)
     with files.staging(folder) as stage:
         new = stage / "new"
         new.mkdir()
-        _write(new, {**about, **keys}, tensors)
+        _write(new, {**about, **keys, **head_keys}, tensors)
         if task == "embed":
             write_modules(new, model)
         if getattr(model, "preprocessor", None) is not None:
@@ -71,26 +69,65 @@ def _write(folder, config, tensors):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _head(family, config, task, model):
-    """(architecture, config keys, table) of the first head that says what the task computes."""
-    arguments, reasons = model.get_config(), []
+def _tensors(model, family, architecture, config, arguments):
+    head = family.heads.get(architecture)
+    prefix = "" if head is None else family.prefix
+    weights = family.encoder_weights(config, prefix)
+    if head is not None:
+        weights += head.weights(config, arguments)
+    tensors = collect_tensors(model, weights)
+    if head is not None:
+        for name, other in head.unread(arguments).items():
+            tensors[name] = tensors[other].copy()
+    if family.written_tensors is not None:
+        stored = family.written_tensors(config)
+        tensors |= {prefix + name: value for name, value in stored.items()}
+    return tensors
+
+
+def find_head(family, task, config, arguments):
+    """The first class of transformers that says exactly what a task computes.
+
+    Args:
+        family: a `Family` whose encoder says what that of the task computes.
+        task: a key of `zoo.tasks.TASKS`, None for an encoder.
+        config: the encoder's config.
+        arguments: the task's config.
+
+    Returns:
+        (name of the class, keys of its config, problems); a name where there are no problems.
+    """
+    if task in (None, "embed"):
+        return family.architecture, {}, []
+    problems = []
     for architecture, head in family.heads.items():
-        if head.task != task:
-            continue
-        try:
-            keys = head.config_keys(config, arguments)
-        except (KeyError, TypeError, ValueError) as error:
-            reasons.append(f"{architecture}: {error}")
-            continue
-        reader = ConfigReader({**family.config_keys(config), **keys}, family.ignored_keys)
-        back = head.arguments(reader, config)
-        wrong = [
-            f"`{k}` is {arguments[k]!r}, not {v!r}" for k, v in back.items() if arguments[k] != v
-        ]
-        if not wrong:
-            return architecture, keys, head.weights(config, arguments)
-        reasons += [f"{architecture}: {reason}" for reason in wrong]
-    raise ValueError(
-        f"The family {family.model_type!r} has no head that says exactly what this "
-        f"{type(model).__name__} computes: {'; '.join(reasons) or 'it has none for this task'}."
-    )
+        if head.task == task:
+            keys, wrong = _compare(family, head, config, arguments)
+            if not wrong:
+                return architecture, keys, []
+            problems += [f"{architecture}: {problem}" for problem in wrong]
+    return None, {}, problems or [f"it has no head for the task {task!r}"]
+
+
+def _compare(family, head, config, arguments):
+    try:
+        keys = head.config_keys(config, arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        return {}, [str(error)]
+    reader = ConfigReader({**family.config_keys(config), **keys}, family.ignored_keys)
+    back, ours = _computed(head.arguments(reader, config)), _computed(arguments)
+    return keys, [
+        f"`{name}` is {ours[name]!r}, not {value!r}"
+        for name, value in back.items()
+        if ours[name] != value
+    ]
+
+
+def _computed(arguments):
+    """Arguments of a task without those that matter in training only; all classes have names."""
+    arguments = {name: value for name, value in arguments.items() if name != "dropout"}
+    options = arguments.get("head_options") or {}
+    arguments["head_options"] = {k: v for k, v in options.items() if k not in _TRAINING_ONLY}
+    if "num_classes" in arguments and not arguments.get("labels"):
+        arguments["labels"] = default_labels(arguments["num_classes"])
+    return arguments

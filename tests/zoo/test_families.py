@@ -3,14 +3,13 @@
 import keras_hub
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 
 from keras_addnorm import zoo
 from keras_addnorm.zoo.config import ConfigReader
 from keras_addnorm.zoo.sources import read_object
 from tests.common import to_numpy
 from tests.zoo import cases
-from tests.zoo.common import DATA, compare, reference
+from tests.zoo.common import DATA, assert_same_tensors, compare, reference
 
 # KerasHub and we sum in different orders.
 KERAS_HUB = 1e-5
@@ -35,27 +34,12 @@ def test_the_way_back_gives_the_same_tensors_and_config(tmp_path, name):
     model = zoo.from_hugging_face(DATA / name, task="auto", preprocessor=None)
     family, _ = zoo.convert.read_config(DATA / name)
     zoo.to_hugging_face(model, tmp_path / "back", model_type=family.model_type)
-    old, new = _tensors(DATA / name, family.renames), _tensors(tmp_path / "back")
-    if zoo.tasks.task_of(model) is None:  # Written without the prefix and without heads.
-        old = {tensor.removeprefix(family.prefix): value for tensor, value in old.items()}
-        old = {k: v for k, v in old.items() if not k.startswith(family.head_prefixes)}
-    copies = {key for head in family.heads.values() for key in head.copies}
-    buffers = {name for name in old if family.is_buffer(name.removeprefix(family.prefix))}
-    buffers -= set(new)
-    assert sorted(new) == sorted(set(old) - copies - buffers)
-    for tensor, value in new.items():
-        np.testing.assert_array_equal(value, old[tensor], err_msg=tensor)
+    assert_same_tensors(DATA / name, tmp_path / "back", model, family)
     before, after = (
         family.encoder_config(ConfigReader(read_object(folder, "config.json")))
         for folder in (DATA / name, tmp_path / "back")
     )
     assert before == after
-
-
-def _tensors(folder, renames=None):
-    """The tensors of a checkpoint by their names of today."""
-    tensors = load_file(folder / "model.safetensors")
-    return {zoo.checkpoint.rename(name, renames or {}): x for name, x in tensors.items()}
 
 
 @pytest.mark.parametrize("name", cases.HUB)

@@ -4,7 +4,8 @@ Source: Lan et al., arXiv:1909.11942; names as in transformers' `AlbertModel`.
 """
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, heads, keras_hub_like
+from keras_addnorm.zoo.bert_like import token_width
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
 from keras_addnorm.zoo.weight import dense
@@ -35,23 +36,18 @@ def _encoder_config(config):
     }
 
 
-def _width(config):
-    # An encoder without this option is none of this family; its config then says the width.
-    return config["embedding_options"].get("token_embedding_dim", config["hidden_dim"])
-
-
 def _config_keys(config):
     return {
         **bert_like.config_keys(config),
         "type_vocab_size": config["num_segments"],
-        "embedding_size": _width(config),
+        "embedding_size": token_width(config),
         "num_hidden_groups": 1,
         "inner_group_num": 1,
     }
 
 
 def _weights(config):
-    hidden_dim, width = config["hidden_dim"], _width(config)
+    hidden_dim, width = config["hidden_dim"], token_width(config)
     positions = config["max_sequence_length"]
     rows = bert_like.embeddings(config, width, positions, bert_like.BERT_EMBEDDINGS)
     projection = "encoder.embedding_hidden_mapping_in"
@@ -75,11 +71,11 @@ def _from_keras_hub(config):
 
 def _backbone_config(config):
     keys = keras_hub_like.config_keys(config, "num_segments")
-    return {**keys, "embedding_dim": _width(config)}
+    return {**keys, "embedding_dim": token_width(config)}
 
 
 def _keras_hub_weights(config):
-    width = _width(config)
+    width = token_width(config)
     return [
         *keras_hub_like.embeddings(config, width),
         *keras_hub_like.dense(
@@ -113,6 +109,22 @@ FAMILY = Family(
     prefix="albert.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.weight",
+    heads={
+        "AlbertForSequenceClassification": heads.text_classifier(
+            pooling="pooler", dropout=("classifier_dropout_prob", 0.1)
+        ),
+        "AlbertForTokenClassification": heads.token_classifier(
+            dropout=("classifier_dropout_prob", 0.1)
+        ),
+        "AlbertForQuestionAnswering": heads.question_answering(),
+        "AlbertForMaskedLM": heads.masked_lm(
+            dense="predictions.dense",
+            norm="predictions.LayerNorm",
+            decoder="predictions.decoder",
+            table="albert.embeddings.word_embeddings.weight",
+            bias="predictions.bias",
+        ),
+    },
     head_prefixes=("predictions.", "sop_classifier.", "classifier.", "qa_outputs."),
     buffers=bert_like.BUFFERS,
     ignored_keys=IGNORED_KEYS

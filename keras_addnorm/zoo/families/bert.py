@@ -4,7 +4,7 @@ Source: Devlin et al., arXiv:1810.04805; names as in transformers' `BertModel`.
 """
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.bert_like import BASE, LARGE
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
@@ -153,7 +153,19 @@ FAMILY = Family(
     prefix="bert.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
-    head_prefixes=("cls.", "classifier.", "qa_outputs."),
+    heads={
+        "BertForSequenceClassification": heads.text_classifier(pooling="pooler"),
+        "BertForTokenClassification": heads.token_classifier(),
+        "BertForQuestionAnswering": heads.question_answering(),
+        "BertForMaskedLM": heads.masked_lm(
+            dense="cls.predictions.transform.dense",
+            norm="cls.predictions.transform.LayerNorm",
+            decoder="cls.predictions.decoder",
+            table="bert.embeddings.word_embeddings.weight",
+            bias="cls.predictions.bias",
+        ),
+    },
+    head_prefixes=("cls.predictions.", "cls.seq_relationship.", "classifier.", "qa_outputs."),
     buffers=bert_like.BUFFERS,
     ignored_keys=IGNORED_KEYS
     | {

@@ -4,7 +4,7 @@ Source: Sanh et al., arXiv:1910.01108; names as in transformers' `DistilBertMode
 """
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS, key_of
 from keras_addnorm.zoo.family import Family, KerasHub, Preset, Published
 
@@ -103,6 +103,22 @@ FAMILY = Family(
     weights=_weights,
     prefix="distilbert.",
     anchor="embeddings.word_embeddings.weight",
+    heads={
+        "DistilBertForSequenceClassification": heads.text_classifier(
+            dense="pre_classifier",
+            activation="relu",
+            input_dropout=False,
+            dropout=("seq_classif_dropout", 0.2),
+        ),
+        "DistilBertForTokenClassification": heads.token_classifier(dropout=heads.ENCODER_DROPOUT),
+        "DistilBertForQuestionAnswering": heads.question_answering(dropout=("qa_dropout", 0.1)),
+        "DistilBertForMaskedLM": heads.masked_lm(
+            dense="vocab_transform",
+            norm="vocab_layer_norm",
+            decoder="vocab_projector",
+            table="distilbert.embeddings.word_embeddings.weight",
+        ),
+    },
     head_prefixes=(
         *("pre_classifier.", "classifier.", "qa_outputs."),
         *("vocab_transform.", "vocab_layer_norm.", "vocab_projector."),

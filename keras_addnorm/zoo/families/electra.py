@@ -4,7 +4,8 @@ Source: Clark et al., arXiv:2003.10555; names as in transformers' `ElectraModel`
 """
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, heads, keras_hub_like
+from keras_addnorm.zoo.bert_like import token_width
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
 from keras_addnorm.zoo.weight import dense
@@ -24,20 +25,16 @@ def _projected(width, hidden_dim):
     return {} if width == hidden_dim else {"token_embedding_dim": width}
 
 
-def _width(config):
-    return config["embedding_options"].get("token_embedding_dim", config["hidden_dim"])
-
-
 def _config_keys(config):
     return {
         **bert_like.config_keys(config),
         "type_vocab_size": config["num_segments"],
-        "embedding_size": _width(config),
+        "embedding_size": token_width(config),
     }
 
 
 def _weights(config):
-    hidden_dim, width = config["hidden_dim"], _width(config)
+    hidden_dim, width = config["hidden_dim"], token_width(config)
     positions = config["max_sequence_length"]
     rows = bert_like.embeddings(config, width, positions, bert_like.BERT_EMBEDDINGS)
     if width != hidden_dim:
@@ -61,11 +58,11 @@ def _from_keras_hub(config):
 def _backbone_config(config):
     keys = keras_hub_like.config_keys(config, "num_segments")
     vocabulary = keys.pop("vocabulary_size")
-    return {**keys, "vocab_size": vocabulary, "embedding_dim": _width(config)}
+    return {**keys, "vocab_size": vocabulary, "embedding_dim": token_width(config)}
 
 
 def _keras_hub_weights(config):
-    hidden_dim, width = config["hidden_dim"], _width(config)
+    hidden_dim, width = config["hidden_dim"], token_width(config)
     rows = keras_hub_like.embeddings(config, width)
     if width != hidden_dim:
         layer = "embeddings_projection"
@@ -107,6 +104,24 @@ FAMILY = Family(
     weights=_weights,
     prefix="electra.",
     anchor="embeddings.word_embeddings.weight",
+    heads={
+        "ElectraForSequenceClassification": heads.text_classifier(
+            dense="classifier.dense", output="classifier.out_proj", activation="gelu"
+        ),
+        "ElectraForTokenClassification": heads.token_classifier(),
+        "ElectraForPreTraining": heads.replaced_tokens(
+            dense="discriminator_predictions.dense",
+            output="discriminator_predictions.dense_prediction",
+        ),
+        "ElectraForQuestionAnswering": heads.question_answering(),
+        "ElectraForMaskedLM": heads.masked_lm(
+            dense="generator_predictions.dense",
+            norm="generator_predictions.LayerNorm",
+            decoder="generator_lm_head",
+            table="electra.embeddings.word_embeddings.weight",
+            activation="gelu",
+        ),
+    },
     head_prefixes=(
         *("discriminator_predictions.", "generator_predictions.", "generator_lm_head."),
         *("classifier.", "qa_outputs.", "sequence_summary."),

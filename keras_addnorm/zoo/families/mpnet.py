@@ -3,7 +3,7 @@
 Source: Song et al., arXiv:2004.09297; names as in transformers' `MPNetModel`.
 """
 
-from keras_addnorm.zoo import bert_like
+from keras_addnorm.zoo import bert_like, heads
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family
 from keras_addnorm.zoo.weight import dense, table
@@ -78,6 +78,21 @@ FAMILY = Family(
     prefix="mpnet.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
+    heads={
+        "MPNetForSequenceClassification": heads.text_classifier(
+            dense="classifier.dense", output="classifier.out_proj", dropout=heads.ENCODER_DROPOUT
+        ),
+        "MPNetForTokenClassification": heads.token_classifier(dropout=heads.ENCODER_DROPOUT),
+        "MPNetForQuestionAnswering": heads.question_answering(),
+        "MPNetForMaskedLM": heads.masked_lm(
+            dense="lm_head.dense",
+            norm="lm_head.layer_norm",
+            decoder="lm_head.decoder",
+            table="mpnet.embeddings.word_embeddings.weight",
+            bias="lm_head.bias",
+            activation="gelu",
+        ),
+    },
     head_prefixes=("lm_head.", "classifier.", "qa_outputs."),
     buffers=frozenset({"embeddings.position_ids"}),
     ignored_keys=IGNORED_KEYS,

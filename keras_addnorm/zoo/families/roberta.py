@@ -4,7 +4,7 @@ Source: Liu et al., arXiv:1907.11692; names as in transformers' `RobertaModel`.
 """
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
 from keras_addnorm.zoo.weight import Weight, dense
@@ -108,6 +108,21 @@ FAMILY = Family(
     prefix="roberta.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
+    heads={
+        "RobertaForSequenceClassification": heads.text_classifier(
+            dense="classifier.dense", output="classifier.out_proj"
+        ),
+        "RobertaForTokenClassification": heads.token_classifier(),
+        "RobertaForQuestionAnswering": heads.question_answering(),
+        "RobertaForMaskedLM": heads.masked_lm(
+            dense="lm_head.dense",
+            norm="lm_head.layer_norm",
+            decoder="lm_head.decoder",
+            table="roberta.embeddings.word_embeddings.weight",
+            bias="lm_head.bias",
+            activation="gelu",
+        ),
+    },
     head_prefixes=("lm_head.", "classifier.", "qa_outputs."),
     buffers=bert_like.BUFFERS,
     ignored_keys=IGNORED_KEYS,

@@ -37,6 +37,7 @@ FAMILY = dataclasses.replace(
     roberta.FAMILY,
     model_type="xlm-roberta",
     architecture="XLMRobertaModel",
+    heads={f"XLM{name}": head for name, head in roberta.FAMILY.heads.items()},
     keras_hub=dataclasses.replace(roberta.FAMILY.keras_hub, backbone="XLMRobertaBackbone"),
     presets=_PRESETS,
 )

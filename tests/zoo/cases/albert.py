@@ -1,5 +1,7 @@
 """ALBERT."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "embedding_size": 8,
@@ -22,8 +24,9 @@ CASES = {
     "pad id": ("AlbertModel", {"pad_token_id": 7}),
     "one layer": ("AlbertModel", {"num_hidden_layers": 1}),
     "pretraining": ("AlbertForPreTraining", {}),
+    **heads("Albert"),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "masked_lm_untied")
 
 _HUB = {"vocabulary_size": 29, "num_layers": 3, "hidden_dim": 16, "intermediate_dim": 24}
 HUB = [

@@ -1,5 +1,7 @@
 """BERT."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -31,8 +33,9 @@ CASES = {
     "deep": ("BertModel", {"num_hidden_layers": 5}),
     "pretraining": ("BertForPreTraining", {}),
     "next sentence": ("BertForNextSentencePrediction", {}),
+    **heads("Bert"),
 }
-FIXTURES = ("plain", "masked_lm")
+FIXTURES = ("plain", "masked_lm", "tokens")
 
 _HUB = {"vocabulary_size": 29, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 24}
 HUB = [

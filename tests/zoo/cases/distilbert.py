@@ -1,5 +1,7 @@
 """DistilBERT."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "dim": 16,
@@ -19,8 +21,9 @@ CASES = {
     "pad id": ("DistilBertModel", {"pad_token_id": 7}),
     "deep": ("DistilBertModel", {"n_layers": 5}),
     "dropouts": ("DistilBertModel", {"dropout": 0.3, "attention_dropout": 0.2}),
+    **heads("DistilBert", "activation"),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "classifier")
 
 _HUB = {"vocabulary_size": 29, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 24}
 HUB = [

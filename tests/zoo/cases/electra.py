@@ -1,5 +1,7 @@
 """ELECTRA."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "embedding_size": 8,
@@ -22,8 +24,10 @@ CASES = {
     "short": ("ElectraModel", {"max_position_embeddings": 12}),
     "pad id": ("ElectraModel", {"pad_token_id": 7}),
     "deep": ("ElectraModel", {"num_hidden_layers": 5}),
+    **heads("Electra"),
+    "discriminator": ("ElectraForPreTraining", {"hidden_act": "relu"}),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "discriminator")
 
 _HUB = {"vocab_size": 29, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 24}
 HUB = [

@@ -4,6 +4,8 @@ Its positions are numbered behind id 1 whatever `pad_token_id` says, so that the
 another id of padding.
 """
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -20,5 +22,6 @@ CASES = {
     "one head": ("MPNetModel", {"num_attention_heads": 1}),
     "short": ("MPNetModel", {"max_position_embeddings": 14}),
     "deep": ("MPNetModel", {"num_hidden_layers": 5}),
+    **heads("MPNet"),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "answers")

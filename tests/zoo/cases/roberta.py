@@ -1,5 +1,7 @@
 """RoBERTa. XLM-RoBERTa has the same cases under its own names."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -21,8 +23,9 @@ CASES = {
     "first id is padding": ("RobertaModel", {"pad_token_id": 0}),
     "a later id is padding": ("RobertaModel", {"pad_token_id": 5}),
     "deep": ("RobertaModel", {"num_hidden_layers": 5}),
+    **heads("Roberta"),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "classifier")
 
 _HUB = {"vocabulary_size": 29, "num_layers": 2, "hidden_dim": 16, "intermediate_dim": 24}
 HUB = [
