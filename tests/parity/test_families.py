@@ -32,7 +32,7 @@ def test_there_and_back(tmp_path, name):
     family = zoo.FAMILIES[model_type]
     fresh = {key for key in fresh if not family.is_buffer(key.removeprefix(family.prefix))}
     assert not fresh and not report["unexpected_keys"] and not report["mismatched_keys"]
-    assert_same_tensors(tmp_path / "a", tmp_path / "b", model, zoo.FAMILIES[model_type])
+    assert_same_tensors(tmp_path / "a", tmp_path / "b", model, family)
     outputs = run(again.eval(), inputs)
     for key in expected.keys() & outputs.keys() - {"pooled_output"}:
         # The same program and weights, which lie elsewhere in memory: sums may differ in order.

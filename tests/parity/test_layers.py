@@ -13,6 +13,7 @@ from transformers.models.dinov2_with_registers import (  # noqa: E402
     modeling_dinov2_with_registers as dinov2,
 )
 from transformers.models.modernbert import modeling_modernbert as modernbert  # noqa: E402
+from transformers.models.mpnet import modeling_mpnet as mpnet  # noqa: E402
 from transformers.models.vit import modeling_vit as vit  # noqa: E402
 
 from keras_addnorm.layers import (  # noqa: E402
@@ -22,6 +23,7 @@ from keras_addnorm.layers import (  # noqa: E402
     RelativeEmbedding,
 )
 from keras_addnorm.layers.activations import ACTIVATIONS  # noqa: E402
+from keras_addnorm.layers.position_bias import relative_buckets  # noqa: E402
 from keras_addnorm.layers.relative_embedding import distance_rows  # noqa: E402
 from tests.common import to_numpy  # noqa: E402
 
@@ -112,6 +114,13 @@ def test_deberta_buckets(bucket_size):
             rows = torch.clamp(theirs.long() + bucket_size, 0, 2 * bucket_size - 1)
             ours = distance_rows(distance.numpy(), bucket_size, max_distance)
             np.testing.assert_array_equal(ours, rows.numpy())
+
+
+def test_mpnet_buckets():
+    """All distances; T5's encoder has the same."""
+    distance = torch.arange(-1100, 1101)
+    theirs = mpnet.MPNetEncoder.relative_position_bucket(distance).numpy()
+    np.testing.assert_array_equal(relative_buckets(1101, 32, 128), theirs)
 
 
 @pytest.mark.parametrize("terms", [["c2p"], ["p2c"], ["c2p", "p2c"]], ids="+".join)
