@@ -3,7 +3,7 @@
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo import vit_like
 from keras_addnorm.zoo.keras_hub_like import attention, dense, layer_norm
-from keras_addnorm.zoo.weight import Weight
+from keras_addnorm.zoo.weight import Weight, pre_norms
 
 
 def read_config(config, intermediate_dim="intermediate_dim"):
@@ -98,7 +98,7 @@ def blocks(config, names, wide=None):
     width, inner = config["hidden_dim"], config["intermediate_dim"]
     mha_bias = not config["attention_options"]
     mlp_bias = config["feed_forward_options"].get("use_bias", True)
-    pairs, last = vit_like.norms(config)
+    pairs, last = pre_norms(config)
     rows = layer_norm(last, names["last_norm"], width)
     for i, (attention_norm, ffn_norm) in enumerate(pairs):
         theirs = {key: name.format(i=i, n=i + 1) for key, name in names.items()}
