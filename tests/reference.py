@@ -260,6 +260,19 @@ def relative_embedding(
     }
 
 
+def sequence_convolution(weights, x, mask=None, activation="tanh", groups=1):
+    """One position, one neighbour and one group of features at a time."""
+    kernel = weights["convolution/kernel"]  # (neighbours, features / groups, features)
+    reach, width = kernel.shape[0] // 2, kernel.shape[1]
+    keep = np.ones(x.shape[:2]) if mask is None else np.asarray(mask, "float64")
+    y = np.zeros(x.shape)
+    for b, t, s, group in np.ndindex(*x.shape[:2], kernel.shape[0], groups):
+        source, own = t + s - reach, slice(group * width, (group + 1) * width)
+        if 0 <= source < x.shape[1]:
+            y[b, t, own] += keep[b, source] * x[b, source, own] @ kernel[s][:, own]
+    return ACTIVATIONS[activation](y + weights.get("convolution/bias", 0.0))
+
+
 def feed_forward(weights, x, activation="relu", fused=False):
     """Gated where there is a gate kernel, or where half of the intermediate one is the gate."""
     hidden = dense(below(weights, "intermediate"), x)
@@ -313,6 +326,7 @@ def token_and_position_embedding(
     mask_token=None,
     rate=0.12,
     zero_padding=False,
+    first=False,
 ):
     tokens = weights["token_embedding/embeddings"]
     length = token_ids.shape[1]
@@ -333,9 +347,10 @@ def token_and_position_embedding(
     if "segment_embedding/embeddings" in weights:
         segments = 0 if segment_ids is None else segment_ids
         x = x + weights["segment_embedding/embeddings"][segments]
+    x = dense(below(weights, "projection"), x) if first else x
     x = x if kind is None else norm(below(weights, "norm"), x, kind, epsilon)
     x = x * keep[..., None] if zero_padding else x
-    late = window is None and "projection/kernel" in weights
+    late = window is None and not first and "projection/kernel" in weights
     return dense(below(weights, "projection"), x) if late else x
 
 
@@ -429,6 +444,7 @@ def blocks(weights, x, padding_mask=None, *, config):
         normed, total = add_norm(w, x, y, kind, epsilon, residual_scale, branch_kind)
         return normed, total if carries_total else normed
 
+    embeddings = x
     for i in range(layers):
         layer = f"layer_{0 if config['share_layers'] else i}"
         outer, query, value = x, n, n
@@ -461,6 +477,11 @@ def blocks(weights, x, padding_mask=None, *, config):
         if "bottleneck_dim" in options:
             name = f"{layer}_output_bottleneck"
             n, x = add(name, outer, projection(below(weights, name), n))
+        if i == 0 and "convolution" in options:
+            arguments = {k: v for k, v in options["convolution"].items() if k != "kernel_size"}
+            w = below(weights, "layer_0_convolution")
+            y = sequence_convolution(w, embeddings, padding_mask, **arguments)
+            n, x = add("layer_0_convolution", x, y)
     if config["pooler"] is None:
         return n, None
     return n, ACTIVATIONS[config["pooler"]](dense(below(weights, "pooler"), n[:, 0]))
@@ -486,6 +507,7 @@ def encoder(weights, token_ids, padding_mask, segment_ids=None, *, config):
         mask_token=options.get("mask_token_id"),
         rate=options.get("mask_token_rate", 0.12),
         zero_padding=options.get("zero_padding", False),
+        first=options.get("project_first", False),
     )
     return blocks(weights, x, padding_mask, config=config)
 

@@ -304,6 +304,7 @@ def embedding(draw):
     position = draw(st.sampled_from(["learned", "sinusoidal", "none"]))
     length = draw(st.integers(1, 7))
     width, mask_zero = draw(st.one_of(st.none(), sizes)), draw(flags)
+    window = width and draw(st.sampled_from([None, 1, 3, 5]))
     return {
         "options": {
             "vocabulary_size": draw(st.integers(1, 9)),
@@ -317,7 +318,8 @@ def embedding(draw):
             "position_offset": draw(st.integers(0, 2)) if position == "learned" else 0,
             "token_embedding_dim": width,
             "embedding_scale": draw(st.sampled_from([None, "sqrt", 0.5, -2.0])),
-            "projection_window": width and draw(st.sampled_from([None, 1, 3, 5])),
+            "projection_window": window,
+            "project_first": bool(width) and window is None and draw(flags),
             "mask_token_id": None if mask_zero else draw(st.sampled_from([None, 0])),
             "mask_token_rate": draw(st.sampled_from([0.12, 0.0])),
             "zero_padding": draw(flags),
@@ -365,6 +367,7 @@ def test_token_and_position_embedding(options, batch, length, seed):
         mask_token=options.get("mask_token_id"),
         rate=options.get("mask_token_rate", 0.12),
         zero_padding=options.get("zero_padding", False),
+        first=options.get("project_first", False),
     )
     return error(layer(ids, segments), want)
 

@@ -16,6 +16,7 @@ from keras_addnorm.layers.position_encoding import (
 from keras_addnorm.layers.projection import Projection
 from keras_addnorm.layers.relative_embedding import RelativeEmbedding
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
+from keras_addnorm.layers.sequence_convolution import SequenceConvolution
 from keras_addnorm.layers.token_and_position_embedding import TokenAndPositionEmbedding
 from keras_addnorm.layers.transformer_encoder_layer import TransformerEncoderLayer
 
@@ -35,6 +36,7 @@ __all__ = [
     "RelativeEmbedding",
     "RelativePositionBias",
     "RotaryEmbedding",
+    "SequenceConvolution",
     "SequencePooling",
     "SinusoidalPositionEncoding",
     "TokenAndPositionEmbedding",

@@ -49,11 +49,7 @@ class Disentangled:
                 f"{owner}: the `terms` of `disentangled` must be one or both of 'c2p' and 'p2c'. "
                 f"Received: terms={terms!r}. Leave out `disentangled` for none."
             )
-        if not isinstance(made.share_projections, bool):
-            raise ValueError(
-                f"{owner}: `share_projections` of `disentangled` must be True or False. Received: "
-                f"share_projections={made.share_projections!r}. DeBERTaV3 shares: pass True."
-            )
+        checks.boolean(owner, "share_projections", made.share_projections)
         checks.rate(owner, "dropout", made.dropout)
         others = [name for name in ("rotary", "qk_norm") if getattr(layer, name) is not None]
         if layer.num_key_value_heads != layer.num_heads:

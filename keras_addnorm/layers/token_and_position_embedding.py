@@ -26,7 +26,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         output = dropout(norm(total)) W + b           (W and b with `token_embedding_dim` only)
 
     With a `projection_window`, W and b act on the tokens' embeddings instead, each between those
-    of its neighbours: `concat(next, own, previous) W + b` with a window of 3.
+    of its neighbours: `concat(next, own, previous) W + b` with a window of 3. With
+    `project_first`, the output is `dropout(norm(total W))`.
 
     The token table is tied: `layer.token_embedding(x, reverse=True)` is `x tokens^T`, the logits.
 
@@ -55,6 +56,8 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             tokens grow by (1 - mask_token_rate) / (1 - its share), as if dropout had dropped it
             (ESM-2). Default: a token as any other.
         mask_token_rate: float in [0, 1), the share of tokens that were this one in pretraining.
+        project_first: bool, whether the projection, then without a bias, comes before the norm
+            (DeBERTa-v2).
         zero_padding: bool, whether positions that `mask` hides are zero after the norm (ESM-2,
             DeBERTa).
 
@@ -104,6 +107,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         mask_token_id=None,
         mask_token_rate=0.12,
         zero_padding=False,
+        project_first=False,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(TokenAndPositionEmbedding, kwargs))
@@ -133,6 +137,13 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             checks.positive_int(owner, "mask_token_id", mask_token_id, limit=last, least=0)
         self.mask_token_rate = checks.rate(owner, "mask_token_rate", mask_token_rate)
         self.zero_padding = bool(zero_padding)
+        self.project_first = checks.boolean(owner, "project_first", project_first)
+        if self.project_first and (token_embedding_dim is None or projection_window is not None):
+            raise ValueError(
+                f"{owner}: `project_first` moves the projection of `token_embedding_dim`, without "
+                f"a window, before the norm. Received: token_embedding_dim={token_embedding_dim}, "
+                f"projection_window={projection_window}. Pass a token_embedding_dim only."
+            )
         self._make_sublayers(owner)
 
     def _make_sublayers(self, owner):
@@ -163,7 +174,11 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         if self.token_embedding_dim is not None:
             initializer = copy_initializer(self.embeddings_initializer)
             self.projection = keras.layers.Dense(
-                self.embedding_dim, kernel_initializer=initializer, name="projection", **dtype
+                self.embedding_dim,
+                use_bias=not self.project_first,
+                kernel_initializer=initializer,
+                name="projection",
+                **dtype,
             )
 
     def _embedding(self, size, name, cls=keras.layers.Embedding, width=None, **kwargs):
@@ -184,9 +199,11 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         self.token_embedding.build(token_ids_shape)
         if self.segment_embedding is not None:
             self.segment_embedding.build(token_ids_shape)
-        for layer in (self.position_encoding, self.norm_layer):
-            if layer is not None:
-                layer.build(shape)
+        if self.position_encoding is not None:
+            self.position_encoding.build(shape)
+        if self.norm_layer is not None:
+            width = self.embedding_dim if self.project_first else self._width
+            self.norm_layer.build((*token_ids_shape, width))
         if self.projection is not None:
             self.projection.build((None, self._token_width * (self.projection_window or 1)))
         self.built = True
@@ -213,12 +230,14 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         if segment_ids is not None:
             checks.ids_below(owner, "segment_ids", segment_ids, self.num_segments, "num_segments")
             x = ops.add(x, widen(self.segment_embedding(segment_ids)))
+        if self.project_first:
+            x = widen(self._project(narrow(x, self.compute_dtype), token_ids))
         if self.norm_layer is not None:
             x = apply_norm(owner, self.norm_layer, x, keep, training)
         if self.zero_padding and keep is not None:
             x = ops.multiply(x, ops.cast(ops.expand_dims(keep, -1), x.dtype))
         x = self.dropout_layer(narrow(x, self.compute_dtype), training=training)
-        if self.projection is None or self.projection_window is not None:
+        if self.projection is None or self.projection_window is not None or self.project_first:
             return x
         return self._project(x, token_ids)
 
@@ -287,6 +306,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
             "mask_token_id": self.mask_token_id,
             "mask_token_rate": self.mask_token_rate,
             "zero_padding": self.zero_padding,
+            "project_first": self.project_first,
         }
 
 

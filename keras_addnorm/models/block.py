@@ -2,10 +2,13 @@
 
 import dataclasses
 
-from keras_addnorm.layers import checks
+from keras_addnorm.layers import SequenceConvolution, checks
 
 ATTENTION_BOTTLENECKS = ("query_key", "all", "none")
 MAX_FEED_FORWARDS = 100
+
+# What the encoder itself tells the convolution.
+_CONVOLUTION = ("dropout", "kernel_initializer", "guard_padding")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +25,15 @@ class BlockOptions:
         attention_bottleneck: what the attention between bottlenecks sees. `"query_key"`: queries
             and keys a projection of their own, values the stream (MobileBERT); `"all"`: all three
             the block's projection; `"none"`: all three the stream.
+        convolution: dict of arguments of `SequenceConvolution`, of the embeddings, which a joint
+            adds to what the first block gives (DeBERTa-v2). Default: no convolution.
     """
 
     first_norm: bool = True
     num_feed_forwards: int = 1
     bottleneck_dim: int | None = None
     attention_bottleneck: str = "query_key"
+    convolution: dict | None = None
 
     def check(self, owner, limit):
         """Raises ValueError where the encoder `owner` cannot have these options."""
@@ -40,6 +46,7 @@ class BlockOptions:
         checks.choice(
             owner, "attention_bottleneck", self.attention_bottleneck, ATTENTION_BOTTLENECKS
         )
+        checks.options(owner, "convolution", self.convolution, SequenceConvolution, _CONVOLUTION)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from keras_addnorm.layers import (
     RelativeEmbedding,
     RelativePositionBias,
     RotaryEmbedding,
+    SequenceConvolution,
     SequencePooling,
     checks,
 )
@@ -20,7 +21,7 @@ from keras_addnorm.layers.activations import get_activation
 from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.initializers import ScaledInitializer
 from keras_addnorm.layers.norms import NORMS, apply_norm, make_norm
-from keras_addnorm.models.block import Block, BlockOptions, Bottleneck
+from keras_addnorm.models.block import Block, BlockOptions, Bottleneck, join
 from keras_addnorm.models.residual import RESIDUALS
 
 # An encoder deeper than this is a mistake or an attack, and would hang the functional API.
@@ -160,7 +161,7 @@ class Blocks:
             Dict of `sequence_output`, and with a pooler `pooled_output`.
         """
         positions = self._positions(x)
-        n, block = x, None
+        n, block, embeddings = x, None, x
         if self._scheme.carries == "total" and self._block_options.first_norm:
             first_norm = make_norm(
                 self.owner, self.norm, self.epsilon, dtype=self.dtype, name="first_norm"
@@ -170,6 +171,8 @@ class Blocks:
             if block is None or not self.share_layers:
                 block = self._block(i)
             n, x = block(n, x, mask, **positions)
+            if i == 0 and self._block_options.convolution is not None:
+                n, x = self._convolve(embeddings, x, mask)
         outputs = {"sequence_output": n}
         if self.pooler is not None:
             outputs["pooled_output"] = self._pool(n)
@@ -208,13 +211,26 @@ class Blocks:
             )
 
         name = "output_bottleneck"
-        joint = self._add_norm(i, f"layer_{i}_{name}", around_block=True)
+        joint = self._add_norm(i, f"layer_{i}_{name}", drops=True)
         return Bottleneck(
             projection("input_bottleneck", narrow, self.norm),
             (projection(name, self.hidden_dim, "none"), joint),
             projection("query_key_bottleneck", narrow, self.norm) if kind == "query_key" else None,
             kind == "all",
         )
+
+    def _convolve(self, embeddings, x, mask):
+        """Joins what neighbours say to the stream."""
+        name = "layer_0_convolution"
+        layer = SequenceConvolution(
+            dropout=self.dropout,
+            kernel_initializer=copy_initializer(self.kernel_initializer),
+            guard_padding=False,  # Embeddings are finite at padded positions too.
+            dtype=self.dtype,
+            name=name,
+            **self._block_options.convolution,
+        )
+        return join(self._add_norm(0, name, drops=False), x, layer(embeddings, mask=mask), mask)
 
     def _options(self, i):
         """The options of the attention of layer `i`."""
@@ -258,13 +274,13 @@ class Blocks:
         )
         return layer, self._add_norm(i, name)
 
-    def _add_norm(self, i, name, around_block=False):
+    def _add_norm(self, i, name, drops=None):
         """The joint of the sublayer `name`.
 
         With a bottleneck, only the one that adds a block to the stream drops anything.
         """
         scheme = self._scheme
-        drops = around_block or self._block_options.bottleneck_dim is None
+        drops = self._block_options.bottleneck_dim is None if drops is None else drops
         # Stochastic depth: from 0 in the first layer to the whole rate in the last.
         depth = i / (self.num_layers - 1) if self.num_layers > 1 else 1.0
         return AddNorm(

@@ -61,8 +61,8 @@ class TransformerEncoder(Encoder):
             position that acts inside attention also its `position`: MPNet has `"learned"` beside
             `"relative"`.
         block_options: dict of what blocks have besides one attention and one feed-forward
-            network: `num_feed_forwards`, `bottleneck_dim` (MobileBERT), `first_norm` (ModernBERT);
-            see `BlockOptions`.
+            network: `num_feed_forwards`, `bottleneck_dim` (MobileBERT), `first_norm` (ModernBERT),
+            `convolution` (DeBERTa-v2); see `BlockOptions`.
         dtype: string or dtype policy of all layers.
 
     Inputs (a dict):

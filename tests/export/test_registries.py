@@ -9,6 +9,15 @@ from tests.export import common
 
 LOCAL = {"sliding_window": 5, "rotary": {"max_wavelength": 50.0}}
 VARIANTS = [
+    {
+        "block_options": {"convolution": {"kernel_size": 5, "groups": 4}},
+        "embedding_options": {
+            "token_embedding_dim": 8,
+            "project_first": True,
+            "zero_padding": True,
+        },
+        "embedding_norm": True,
+    },
     *({"residual": residual} for residual in RESIDUALS),
     *({"norm": norm} for norm in NORMS if norm != "layer_norm"),
     *(
@@ -60,6 +69,7 @@ def test_text_encoder(kwargs, tmp_path):
 @pytest.mark.parametrize(
     "kwargs",
     [
+        {"block_options": {"convolution": {}}},
         *({"position": name} for name in ("sinusoidal", "rotary", "relative", "disentangled")),
         {"block_options": {"num_feed_forwards": 2, "bottleneck_dim": 16}},
     ],

@@ -198,6 +198,19 @@ CASES = [
         floats("x"),
         tokens("mask"),
     ),
+    Case("SequenceConvolution", {}, floats("x"), tokens("mask")),
+    Case(
+        "SequenceConvolution",
+        {
+            "kernel_size": 5,
+            "activation": "gelu",
+            "groups": 4,
+            "dropout": 0.1,
+            "use_bias": False,
+            "guard_padding": False,
+        },
+        floats("x"),
+    ),
     Case("SequencePooling", {}, floats("x"), tokens("padding_mask")),
     Case(
         "SequencePooling",
@@ -288,6 +301,19 @@ CASES = [
         },
         {},
         tokens("token_ids", "mask"),
+    ),
+    Case(
+        "TokenAndPositionEmbedding",
+        {
+            "vocabulary_size": 2,
+            "max_sequence_length": 6,
+            "embedding_dim": FEATURES,
+            "embedding_norm": True,
+            "token_embedding_dim": 3,
+            "project_first": True,
+        },
+        {},
+        tokens("token_ids"),
     ),
     Case(
         "TransformerEncoderLayer",

@@ -173,7 +173,7 @@ VECTORS = np.ones((1, 4, 8), "float32")
         ),
         (
             lambda: MultiHeadAttention(2, disentangled={"share_projections": "no"}),
-            "`share_projections` of `disentangled` must be True or False.*'no'.*pass True",
+            "`share_projections` must be True or False.*'no'",
         ),
         (lambda: MultiHeadAttention(2, disentangled={"dropout": 1.0}), "`dropout` is the share"),
         (

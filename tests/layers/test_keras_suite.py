@@ -133,6 +133,17 @@ CASES = [
         {"expected_num_trainable_weights": 5, "expected_num_seed_generators": 1},
     ),
     (
+        "SequenceConvolution",
+        {"kernel_size": 5, "activation": "gelu", "groups": 2, "dropout": 0.1},
+        SEQUENCE,
+        SEQUENCE,
+        {
+            "expected_num_trainable_weights": 2,
+            "expected_num_seed_generators": 1,
+            "supports_masking": True,
+        },
+    ),
+    (
         "SequencePooling",
         {"pooling": "max", "normalize": True},
         {"x_shape": SEQUENCE, "padding_mask_shape": (2, 5)},

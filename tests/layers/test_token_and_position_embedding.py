@@ -89,6 +89,26 @@ def test_values_of_projected_neighbours(rng, window, position):
     np.testing.assert_allclose(to_numpy(layer(IDS, SEGMENTS)), want, **TOLERANCE)
 
 
+@pytest.mark.parametrize("position", ["learned", "none"])
+def test_values_with_the_projection_first(rng, position):
+    layer = built(
+        rng,
+        position=position,
+        num_segments=2,
+        embedding_norm=True,
+        token_embedding_dim=4,
+        project_first=True,
+    )
+    weights = weights_of(layer)
+    assert "projection/bias" not in weights
+    assert weights["segment_embedding/embeddings"].shape == (2, 4)
+    assert weights["norm/gamma"].shape == (8,)
+    want = reference.token_and_position_embedding(
+        weights, IDS, SEGMENTS, position=position, kind="layer_norm", first=True
+    )
+    np.testing.assert_allclose(to_numpy(layer(IDS, SEGMENTS)), want, **TOLERANCE)
+
+
 MASKED = np.array([[1, 4, 3, 4, 0], [4, 10, 4, 0, 0]], "int32")  # 4 is the mask token
 KEEP = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], "int32")
 
@@ -344,6 +364,13 @@ def test_segments_missing_or_not_wanted(rng, num_segments, call, received):
         ({"epsilon": 0.0}, "epsilon", "Pass a small float such as 1e-5"),
         ({"epsilon": float("inf")}, "epsilon", "finite"),
         ({"projection_window": 3}, "projection_window", "and a token_embedding_dim"),
+        ({"project_first": True}, "project_first", "Pass a token_embedding_dim only"),
+        (
+            {"project_first": True, "token_embedding_dim": 4, "projection_window": 1},
+            "project_first",
+            "projection_window=1",
+        ),
+        ({"project_first": 1}, "project_first", "Pass a bool"),
         (
             {"projection_window": 2, "token_embedding_dim": 4},
             "projection_window",

@@ -97,6 +97,13 @@ VARIANTS = [
         "residual": "pre_norm",
         "epsilon": 1e-3,
     },
+    {"block_options": {"convolution": {"activation": "gelu"}}, "position": "none"},
+    {
+        "residual": "pre_norm",
+        "block_options": {"convolution": {"kernel_size": 5, "groups": 2}, "bottleneck_dim": 4},
+        "embedding_options": {"token_embedding_dim": 4, "project_first": True},
+        "embedding_norm": True,
+    },
     {"position": "rotary", "position_options": {"max_wavelength": 100.0, "rotary_dim": 2}},
     MODERN,
     {**MODERN, "block_options": {"first_norm": False}, "norm": "layer_norm_no_bias"},

@@ -141,6 +141,12 @@ def test_is_registered_under_the_package():
             "attention_bottleneck",
             "'query_key', 'all', 'none'",
         ),
+        (
+            {"block_options": {"convolution": {"size": 3}}},
+            "convolution",
+            "Pass some of kernel_size, activation, groups",
+        ),
+        ({"block_options": {"convolution": {"kernel_size": 2}}}, "kernel_size", "must be odd"),
         ({"activation": "rellu"}, "activation", "'gelu_tanh'"),
         ({"activation": None}, "activation", "Pass for instance 'gelu'"),
         ({"activation": keras.activations.gelu}, "activation", "Pass for instance 'gelu'"),
