@@ -121,13 +121,6 @@ class RelativeEmbedding(keras.layers.Layer):
             initializer=self.embeddings_initializer,
         )
         self.norm_layer.build((rows, features))
-        # The rows of the longest sequence; those of a shorter one are in the middle.
-        distance = np.arange(1 - self.max_sequence_length, self.max_sequence_length + 1)
-        options = (self.bucket_size, self.max_distance)
-        self._rows = {
-            "relative_keys": distance_rows(-distance, *options),
-            "relative_queries": distance_rows(distance, *options),
-        }
         self.built = True
 
     def call(self, x):
@@ -135,14 +128,21 @@ class RelativeEmbedding(keras.layers.Layer):
         check_length("RelativeEmbedding", length, longest)
         table = ops.convert_to_tensor(self.relative_embeddings)
         table = apply_norm("RelativeEmbedding", self.norm_layer, table)
-        middle, outputs = slice(longest - length, longest + length), {}
-        for name, rows in self._rows.items():
-            if isinstance(length, int):
-                x = ops.take(table, ops.convert_to_tensor(rows[middle]), axis=0)
-            else:  # A converter looks up constant rows itself.
-                x = ops.take(table, ops.convert_to_tensor(rows), axis=0)[middle]
-            outputs[name] = ops.reshape(x, (1, -1, x.shape[-1]))
-        return outputs
+        if isinstance(length, int):
+            vectors = self._vectors(table, length)
+        else:  # A converter looks up the rows of the longest sequence; those wanted are its middle.
+            middle = slice(longest - length, longest + length)
+            vectors = [x[middle] for x in self._vectors(table, longest)]
+        vectors = [ops.reshape(x, (1, -1, x.shape[-1])) for x in vectors]
+        return dict(zip(("relative_keys", "relative_queries"), vectors, strict=True))
+
+    def _vectors(self, table, length):
+        """The rows of the distances query - key of a length, from the last and from the first."""
+        distance = np.arange(1 - length, length + 1)
+        rows = [
+            distance_rows(d, self.bucket_size, self.max_distance) for d in (-distance, distance)
+        ]
+        return [ops.take(table, ops.convert_to_tensor(x), axis=0) for x in rows]
 
     def compute_output_spec(self, x):
         rows = None if x.shape[1] is None else 2 * x.shape[1]

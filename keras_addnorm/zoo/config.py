@@ -140,6 +140,18 @@ class ConfigReader:
             )
         return next(iter(choices.values()))
 
+    def names(self, name, choices, default=_ABSENT):
+        """Some of `choices`, in their order: a list, a string with `|` between them, or null."""
+        value = self._take(name, default)
+        found = [x.strip() for x in value.lower().split("|")] if isinstance(value, str) else value
+        if isinstance(found, (list, tuple)) and all(x in choices for x in found):
+            return [choice for choice in choices if choice in found]
+        if value is not _ABSENT and value is not None:
+            self.problems.append(
+                f"config key `{name}` must be some of {', '.join(choices)}, got {value!r}"
+            )
+        return []
+
     def must_be(self, name, *allowed):
         """A key that, where it is present, must have one of the values `allowed`."""
         value = self._take(name, allowed[0])

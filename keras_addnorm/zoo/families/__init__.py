@@ -3,6 +3,7 @@
 from keras_addnorm.zoo.families import (
     albert,
     bert,
+    deberta_v2,
     deit,
     dinov2,
     dinov2_with_registers,
@@ -20,7 +21,7 @@ from keras_addnorm.zoo.families import (
 
 _TEXT = (
     *(bert, distilbert, roberta, xlm_roberta, electra, albert, mpnet),
-    *(mobilebert, modernbert, nomic_bert, esm),
+    *(mobilebert, modernbert, nomic_bert, esm, deberta_v2),
 )
 _IMAGES = (vit, deit, dinov2, dinov2_with_registers)
 
