@@ -140,7 +140,7 @@ class ConfigReader:
             )
         return next(iter(choices.values()))
 
-    def names(self, name, choices, default=_ABSENT):
+    def subset(self, name, choices, default=_ABSENT):
         """Some of `choices`, in their order: a list, a string with `|` between them, or null."""
         value = self._take(name, default)
         found = [x.strip() for x in value.lower().split("|")] if isinstance(value, str) else value

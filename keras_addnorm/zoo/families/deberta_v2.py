@@ -54,11 +54,11 @@ def _encoder_config(config):
 def _position(config, length):
     """What disentangled attention adds to the arguments; nothing without it."""
     relative = config.flag("relative_attention", default=False)
-    terms = config.names("pos_att_type", tuple(PROJECTIONS), default=None)
+    terms = config.subset("pos_att_type", tuple(PROJECTIONS), default=None)
     share = config.flag("share_att_key", default=False)
     buckets = config.integer("position_buckets", low=-1, high=MAX_SIZE, default=-1)
     distance = config.integer("max_relative_positions", low=-1, high=MAX_SIZE, default=-1)
-    normed = config.names("norm_rel_ebd", ("none", "layer_norm"), default="none")
+    normed = config.subset("norm_rel_ebd", ("none", "layer_norm"), default="none")
     distance = distance if distance > 0 else length
     if relative != bool(terms):
         # The terms make scores smaller, also where there are no distances to compare.
