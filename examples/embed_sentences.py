@@ -22,14 +22,16 @@ RECIPES = ("float32", "dynamic_int8")
 
 def tiny_embedder(models):
     """A random two-layer encoder over a small vocabulary of whole words."""
-    from keras_hub.models import BertTokenizer
+    from tokenizers import BertWordPieceTokenizer
 
     words = sorted({word for s in SENTENCES for word in s.lower().strip("?.").split()})
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
     encoder = models.TransformerEncoder(
         len(vocabulary), num_layers=2, num_heads=2, hidden_dim=64, intermediate_dim=128
     )
-    preprocessor = models.TextEmbedderPreprocessor(BertTokenizer(vocabulary, lowercase=True))
+    ids = {token: id for id, token in enumerate(vocabulary)}
+    tokenizer = models.Tokenizer(BertWordPieceTokenizer(ids).to_str(), pad_token="[PAD]")
+    preprocessor = models.TextEmbedderPreprocessor(tokenizer)
     return models.TextEmbedder(encoder, preprocessor=preprocessor)
 
 

@@ -5,6 +5,8 @@ import numpy as np
 from keras import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 
+from keras_addnorm import models
+
 
 def to_numpy(x):
     """A tensor as a float32 numpy array; exact for float32, float16 and bfloat16."""
@@ -47,6 +49,15 @@ def weights_of(layer):
 def flat_outputs(outputs):
     """All output tensors of a layer or model as numpy arrays, in a fixed order."""
     return [to_numpy(x) for x in keras.tree.flatten(outputs)]
+
+
+def word_piece(vocabulary, **kwargs):
+    """A lowercasing `Tokenizer` of WordPiece with BERT's special tokens."""
+    from tokenizers import BertWordPieceTokenizer
+
+    ids = {token: id for id, token in enumerate(vocabulary)}
+    roles = {f"{role}_token": f"[{role.upper()}]" for role in ("pad", "unk", "cls", "sep", "mask")}
+    return models.Tokenizer(BertWordPieceTokenizer(ids, **kwargs).to_str(), **roles)
 
 
 TINY_ENCODER = {

@@ -115,9 +115,9 @@ def test_a_broken_keras_file(run, tmp_path):
 def test_embedding_needs_an_embedder_and_its_vocabulary(run, tmp_path):
     path = tmp_path / "m.tflite"
     export.to_tflite(common.encoder(), path, sequence_length=8)
-    assert_error(run("embed", path, "a", "b"), "m.tflite.vocab.txt", "keep the three together")
+    assert_error(run("embed", path, "a", "b"), "m.tflite.tokenizer.json", "keep the three together")
     export.to_tflite(common.embedder(), tmp_path / "e.tflite", sequence_length=8)
-    (tmp_path / "e.tflite.vocab.txt").rename(path.with_name("m.tflite.vocab.txt"))
+    (tmp_path / "e.tflite.tokenizer.json").rename(path.with_name("m.tflite.tokenizer.json"))
     (tmp_path / "e.tflite.report.json").rename(path.with_name("m.tflite.report.json"))
     assert_error(run("embed", path, "a", "b"), "does not embed texts", "sequence_output")
     path.with_name("m.tflite.report.json").write_text("{}")

@@ -15,6 +15,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 OURS = "keras_addnorm"
+STANDARD = sys.stdlib_module_names
 
 
 def imports(source, module, is_package=False, top_level_only=False):
@@ -77,7 +78,7 @@ def test_layers_import_keras_numpy_and_layers(module):
     ours = [name for name in imports_of(module) if is_below(name, OURS)]
     assert [n for n in ours if n != OURS and not is_below(n, f"{OURS}.layers")] == []
     others = {name.split(".")[0] for name in imports_of(module)} - {OURS}
-    assert others <= {"keras", "numpy", *sys.stdlib_module_names}
+    assert others <= {"keras", "numpy", *STANDARD}
 
 
 @pytest.mark.parametrize("module", modules_of("models"))
@@ -86,7 +87,8 @@ def test_models_import_only_layers_of_this_package(module):
     allowed = (f"{OURS}.layers", f"{OURS}.models")
     assert [n for n in ours if n != OURS and not is_below(n, *allowed)] == []
     others = {name.split(".")[0] for name in imports_of(module)} - {OURS}
-    assert others <= {"keras", "keras_hub", "numpy", *sys.stdlib_module_names}
+    # TensorFlow only to call a tokenizer from its graphs; both inside functions, see below.
+    assert others <= {"keras", "keras_hub", "numpy", "tensorflow", "tokenizers", *STANDARD}
 
 
 @pytest.mark.parametrize(
@@ -137,12 +139,12 @@ def test_import_of_the_package_does_not_load(loaded, name):
 
 def test_import_of_the_package_loads_little_beside_itself(loaded):
     new = {name for name in loaded["new"] if not is_below(name, OURS)}
-    assert {name.split(".")[0] for name in new} <= sys.stdlib_module_names
+    assert {name.split(".")[0] for name in new} <= STANDARD
     assert "keras_addnorm.models.text_embedder" in loaded["new"]
 
 
 def test_modules_loaded_by_the_package_import_nothing_heavy(loaded):
-    heavy = ("tensorflow", "safetensors", "ai_edge_litert", "matplotlib")
+    heavy = ("tensorflow", "tokenizers", "sentencepiece", "safetensors", "ai_edge_litert")
     ours = sorted(loaded["all"] & set(MODULES))
     assert OURS in ours and "keras_addnorm.layers.add_norm" in ours
     for module in ours:

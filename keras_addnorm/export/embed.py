@@ -1,8 +1,7 @@
-"""Embedding texts with an exported model and the vocabulary that lies beside it."""
+"""Embedding texts with an exported model and the tokenizer that lies beside it."""
 
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.runtime import open_model
-from keras_addnorm.export.samples import tokenize
 from keras_addnorm.export.tokenizer import load_preprocessor
 
 
@@ -10,7 +9,7 @@ def embed_texts(path, texts):
     """Embeds texts with an exported `TextEmbedder`.
 
     Args:
-        path: a .tflite file or SavedModel directory, with its report and vocabulary beside it.
+        path: a .tflite file or SavedModel directory, with its report and tokenizer beside it.
         texts: list of strings.
 
     Returns:
@@ -30,9 +29,9 @@ def embed_texts(path, texts):
             "TextEmbedder, such as zoo.from_hugging_face(..., task='embed')."
         )
     limit = min(ids[0].shape[1] or preprocessor.sequence_length, preprocessor.sequence_length)
-    uncut = tokenize(preprocessor, texts, limit + 1)["padding_mask"].sum(axis=1)
-    length = ids[0].shape[1] or min(int(uncut.max()), limit)
-    encoded = tokenize(preprocessor, texts, length)
+    uncut = [len(encoding.ids) for encoding in preprocessor.encode(texts, length=limit + 1)]
+    length = ids[0].shape[1] or min(max(uncut), limit)
+    encoded = preprocessor.tokenize(texts, length)
     inputs = {spec.name: encoded[spec.name] for spec in model.inputs}
     cut = [index for index, tokens in enumerate(uncut) if tokens > length]
     return model(inputs)[vectors[0].name], cut

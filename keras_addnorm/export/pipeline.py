@@ -21,11 +21,11 @@ from keras_addnorm.export.signature import (
     output_dict,
     prepare,
 )
-from keras_addnorm.export.tokenizer import describe_tokenizer
+from keras_addnorm.export.tokenizer import SUFFIX, describe_tokenizer
 from keras_addnorm.export.verify import verify as run_verification
 
 # What is written beside a model.
-COMPANIONS = (".report.json", ".vocab.txt")
+COMPANIONS = (".report.json", SUFFIX)
 
 # Lengths that a model of any length is verified at; both are cut to what the model takes.
 LENGTHS = (16, 64)
@@ -109,8 +109,7 @@ def _check_length(model, sequence_length):
 def _place_all(model, report, draft, path):
     notes = {".report.json": report.to_json()}
     if report.tokenizer is not None:
-        tokens = model.preprocessor.tokenizer.get_vocabulary()
-        notes[".vocab.txt"] = "".join(f"{token}\n" for token in tokens)
+        notes[SUFFIX] = model.preprocessor.tokenizer.to_json()
     moves = [(draft, path)]
     for suffix in COMPANIONS:  # One that is not written anew would belong to the earlier model.
         source = None

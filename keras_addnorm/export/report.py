@@ -6,7 +6,10 @@ import json
 import pathlib
 import platform
 
-VERSIONS = ("keras_addnorm", "keras", "keras-hub", "tensorflow", "ai-edge-litert", "numpy")
+VERSIONS = (
+    *("keras_addnorm", "keras", "keras-hub", "tensorflow"),
+    *("ai-edge-litert", "tokenizers", "numpy"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +26,7 @@ class ExportReport:
         operators: count by TFLite operator; empty for a SavedModel.
         weight_types: bytes of constants by dtype; empty for a SavedModel.
         xnnpack_partitions: int, or None for a SavedModel.
-        tokenizer: dict with the settings of the tokenizer and the vocabulary's file name, or None.
+        tokenizer: dict with the tokenizer's file name and its settings, or None.
         seconds: how long the export took.
         versions: dict of package versions, Python and machine.
     """

@@ -11,6 +11,7 @@ from keras_addnorm.layers import (
     SinusoidalPositionEncoding,
     TokenAndPositionEmbedding,
 )
+from keras_addnorm.models.text_preprocessor import TextPreprocessor
 
 SENTENCES = (
     "A cat sits on the mat.",
@@ -83,13 +84,18 @@ def _fill_with_text(model, sample):
         return
     rows, length = sample["token_ids"].shape
     count = min(len(SENTENCES), rows - 2)
+    if isinstance(preprocessor, TextPreprocessor):
+        if length <= preprocessor.tokenizer.num_special_tokens():
+            return  # No room for text: the ids stay random.
     encoded = tokenize(preprocessor, SENTENCES[:count], length)
-    for name in sample:
+    for name in sample.keys() & encoded.keys():
         sample[name][-count:] = encoded[name]
 
 
 def tokenize(preprocessor, texts, length):
-    """Runs a KerasHub preprocessor at another sequence length; int32 arrays by input name."""
+    """Runs a preprocessor, ours or KerasHub's, at another length; int32 arrays by input name."""
+    if isinstance(preprocessor, TextPreprocessor):
+        return preprocessor.tokenize(list(texts), length)
     config = preprocessor.get_config()
     tokenizer = preprocessor.tokenizer
     arguments = {k: v for k, v in config.items() if k not in ("tokenizer", "sequence_length")}

@@ -45,7 +45,7 @@ def to_saved_model(
     Args:
         model: a built functional Keras model, such as a `TransformerEncoder` or `TextEmbedder`.
         path: the directory; `<path>.report.json` and, where the model has a tokenizer,
-            `<path>.vocab.txt` are written beside it.
+            `<path>.tokenizer.json` are written beside it.
         sequence_length: int, or None (default) for any length.
         batch_size: int, or None (default) for any batch.
         verify: bool, whether the result is loaded, run and compared before it gets its name.

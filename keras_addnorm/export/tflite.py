@@ -87,7 +87,7 @@ def to_tflite(
     Args:
         model: a built functional Keras model, such as a `TransformerEncoder` or `TextEmbedder`.
         path: the file, ending in `.tflite`; `<path>.report.json` and, where the model has a
-            tokenizer, `<path>.vocab.txt` are written beside it.
+            tokenizer, `<path>.tokenizer.json` are written beside it.
         quantization: None for float32, or a key of `RECIPES`: `"float16"` (weights in half the
             space) or `"dynamic_int8"` (weights in a quarter, integer arithmetic).
         sequence_length: int, or None for any length (inputs are resized at run time).

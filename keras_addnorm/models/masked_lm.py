@@ -9,19 +9,8 @@ from keras_hub import models as hub
 from keras_addnorm.layers.dense import copy_initializer
 from keras_addnorm.layers.precision import full_precision, narrow, saturate, widen
 from keras_addnorm.layers.shapes import flatten, reshape
+from keras_addnorm.models.masked_lm_preprocessor import MaskedLMPreprocessor
 from keras_addnorm.models.task import EncoderTask
-from keras_addnorm.models.transformer_encoder import TransformerEncoder
-
-
-@keras.saving.register_keras_serializable(package="keras_addnorm")
-class MaskedLMPreprocessor(hub.BertMaskedLMPreprocessor):
-    """KerasHub's WordPiece preprocessor that masks tokens, for this package's encoder.
-
-    Strings in; inputs, `mask_positions`, and the masked tokens as labels out. See
-    `keras_hub.models.BertMaskedLMPreprocessor`.
-    """
-
-    backbone_cls = TransformerEncoder
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")

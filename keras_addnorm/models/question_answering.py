@@ -6,6 +6,7 @@ from keras import ops
 from keras_hub import models as hub
 
 from keras_addnorm.layers import checks
+from keras_addnorm.models.question_answering_preprocessor import QuestionAnsweringPreprocessor
 from keras_addnorm.models.task import EncoderTask
 
 
@@ -47,7 +48,7 @@ class QuestionAnswering(EncoderTask, hub.Task):
     Source: Devlin et al., arXiv:1810.04805, section 4.2.
     """
 
-    preprocessor_cls = None
+    preprocessor_cls = QuestionAnsweringPreprocessor
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from keras_hub import models as hub
 from keras_addnorm.layers.pooling import POOLINGS
 from keras_addnorm.models.classifier import Classifier
 from keras_addnorm.models.pooling import pool_features
+from keras_addnorm.models.text_classifier_preprocessor import TextClassifierPreprocessor
 
 TEXT_POOLINGS = {name: {"pooling": name} for name in POOLINGS}
 
@@ -60,7 +61,7 @@ class TextClassifier(Classifier, hub.TextClassifier):
     Source: Devlin et al., arXiv:1810.04805, section 4.1.
     """
 
-    preprocessor_cls = None
+    preprocessor_cls = TextClassifierPreprocessor
 
     def __init__(
         self,

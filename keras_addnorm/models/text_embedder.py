@@ -5,18 +5,7 @@ from keras_hub import models as hub
 
 from keras_addnorm.layers import SequencePooling
 from keras_addnorm.models.task import EncoderTask
-from keras_addnorm.models.transformer_encoder import TransformerEncoder
-
-
-@keras.saving.register_keras_serializable(package="keras_addnorm")
-class TextEmbedderPreprocessor(hub.BertTextEmbedderPreprocessor):
-    """KerasHub's WordPiece preprocessor, for this package's encoder.
-
-    Strings in; `token_ids`, `padding_mask` and `segment_ids` out, each `(batch,
-    sequence_length)`. See `keras_hub.models.BertTextEmbedderPreprocessor`.
-    """
-
-    backbone_cls = TransformerEncoder
+from keras_addnorm.models.text_embedder_preprocessor import TextEmbedderPreprocessor
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")

@@ -5,6 +5,7 @@ from keras import ops
 from keras_hub import models as hub
 
 from keras_addnorm.models.classifier import Classifier
+from keras_addnorm.models.token_classifier_preprocessor import TokenClassifierPreprocessor
 
 # The label of positions that do not count, as in torch and transformers.
 IGNORED = -100
@@ -65,7 +66,7 @@ class TokenClassifier(Classifier, hub.Task):
     arXiv:2003.10555.
     """
 
-    preprocessor_cls = None
+    preprocessor_cls = TokenClassifierPreprocessor
 
     def __init__(
         self,

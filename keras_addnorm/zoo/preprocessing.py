@@ -1,16 +1,82 @@
-"""The preprocessor of a task, made from a checkpoint's tokenizer files."""
+"""The preprocessor of a task, made from a checkpoint's tokenizer files, and back."""
 
-from keras_addnorm.zoo.word_piece import word_piece_preprocessor
+import json
+
+from keras_addnorm.models.tokenizer import ROLES
+from keras_addnorm.zoo.errors import CheckpointError
+from keras_addnorm.zoo.sources import read_object
+from keras_addnorm.zoo.tasks import task_class
+from keras_addnorm.zoo.tokenizers import tokenizer_of
 
 
 def preprocessor_of(folder, task, encoder_config):
-    """The preprocessor that a task's class takes; see `word_piece`."""
-    return word_piece_preprocessor(folder, encoder_config) if task == "embed" else None
+    """The preprocessor that a task's class takes, None where it takes none.
+
+    Args:
+        folder: the checkpoint.
+        task: a key of `TASKS`.
+        encoder_config: the encoder's arguments, of which `vocabulary_size` and
+            `max_sequence_length` bound the preprocessor's.
+
+    Raises:
+        CheckpointError: if a tokenizer file is missing or broken, or a setting cannot be honoured.
+    """
+    cls = task_class(task).preprocessor_cls
+    if cls is None:
+        return None
+    problems, length, tokenizer = [], None, None
+    try:
+        length = sequence_length_of(folder, encoder_config["max_sequence_length"])
+    except CheckpointError as error:
+        problems += error.problems
+    try:
+        tokenizer = tokenizer_of(folder, encoder_config["vocabulary_size"])
+        problems += _lowercasing_problems(folder, tokenizer)
+    except CheckpointError as error:
+        problems += error.problems
+    if problems:
+        raise CheckpointError(folder, problems)
+    return cls(tokenizer, sequence_length=length)
+
+
+def _lowercasing_problems(folder, tokenizer):
+    """sentence-transformers can lowercase texts itself, before a tokenizer that does so too."""
+    if not read_object(folder, "sentence_bert_config.json").get("do_lower_case"):
+        return []
+    normalizer = tokenizer.tokenizer.normalizer
+    if normalizer is not None and normalizer.normalize_str("A") == "a":
+        return []
+    return ["sentence_bert_config.json lowercases, but the tokenizer is cased"]
+
+
+def sequence_length_of(folder, limit):
+    """How many tokens texts are cut to, as sentence-transformers and transformers would.
+
+    Args:
+        folder: the checkpoint, with sentence_bert_config.json or tokenizer_config.json.
+        limit: int, the longest sequence that the encoder takes.
+
+    Raises:
+        CheckpointError: if the files name a length that the encoder does not take.
+    """
+    length = read_object(folder, "sentence_bert_config.json").get("max_seq_length")
+    if not length:  # As sentence-transformers does; "no limit" is written as a huge number.
+        length = read_object(folder, "tokenizer_config.json").get("model_max_length") or limit
+        length = min(limit, length) if isinstance(length, (int, float)) else length
+    if isinstance(length, bool) or not isinstance(length, int) or not 2 < length <= limit:
+        raise CheckpointError(folder, [f"max_seq_length must be from 3 to {limit}, got {length!r}"])
+    return length
 
 
 def write_tokenizer(folder, preprocessor):
     """Writes the files that make transformers load the preprocessor's tokenizer."""
     tokenizer = preprocessor.tokenizer
-    (folder / "vocab.txt").write_text(
-        "".join(f"{token}\n" for token in tokenizer.get_vocabulary()), encoding="utf-8"
-    )
+    tokenizer.save_assets(folder)
+    tokens = {role: getattr(tokenizer, role) for role in ROLES}
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",  # The class that reads tokenizer.json as is.
+        "model_max_length": preprocessor.sequence_length,
+        **{role: token for role, token in tokens.items() if token is not None},
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    (folder / "tokenizer_config.json").write_text(text + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_addnorm import models
 from keras_addnorm.layers import AddNorm, FeedForward, MultiHeadAttention, TokenAndPositionEmbedding
+from tests.common import word_piece
 
 WORDS = "a cat sits on the mat dog runs fast how do i reset my password yes thanks . ? !".split()
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -36,10 +37,7 @@ def encoder(**arguments):
 
 def embedder(**arguments):
     """A random tiny embedder with a tokenizer."""
-    from keras_hub.models import BertTokenizer
-
-    tokenizer = BertTokenizer(VOCABULARY, lowercase=True, strip_accents=True)
-    preprocessor = models.TextEmbedderPreprocessor(tokenizer, sequence_length=32)
+    preprocessor = models.TextEmbedderPreprocessor(word_piece(VOCABULARY), sequence_length=32)
     return models.TextEmbedder(encoder(num_segments=2, **arguments), preprocessor=preprocessor)
 
 

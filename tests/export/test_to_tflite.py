@@ -149,23 +149,31 @@ def test_half_precision_models_are_exported_in_float32(tmp_path, dtype):
     np.testing.assert_allclose(outputs, to_numpy(full(inputs)), atol=1e-5)
 
 
-def test_the_report_and_the_vocabulary_are_saved_beside_the_model(tmp_path):
+def test_the_report_and_the_tokenizer_are_saved_beside_the_model(tmp_path):
     report = export.to_tflite(common.embedder(), tmp_path / "m.tflite", sequence_length=16)
     saved = json.loads((tmp_path / "m.tflite.report.json").read_text())
     assert saved == json.loads(json.dumps({**dataclasses.asdict(report), "path": "m.tflite"}))
     assert saved["tokenizer"] == {
+        "file": "m.tflite.tokenizer.json",
         "type": "WordPiece",
-        "lowercase": True,
-        "strip_accents": True,
-        "vocabulary": "m.tflite.vocab.txt",
+        "pad_token_id": 0,
+        "special_tokens": {
+            "pad_token": "[PAD]",
+            "unk_token": "[UNK]",
+            "cls_token": "[CLS]",
+            "sep_token": "[SEP]",
+            "mask_token": "[MASK]",
+        },
         "sequence_length": 32,
     }
-    vocabulary = (tmp_path / "m.tflite.vocab.txt").read_text(encoding="utf-8").splitlines()
-    assert vocabulary == common.VOCABULARY
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tmp_path / "m.tflite.tokenizer.json"))
+    assert tokenizer.encode("a cat").tokens == ["[CLS]", "a", "cat", "[SEP]"]
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "m.tflite",
         "m.tflite.report.json",
-        "m.tflite.vocab.txt",
+        "m.tflite.tokenizer.json",
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from keras_addnorm.models import TextEmbedder, TextEmbedderPreprocessor, TransformerEncoder
 from tests import reference
-from tests.common import TINY_ENCODER, encoder_inputs, randomize, to_numpy
+from tests.common import TINY_ENCODER, encoder_inputs, randomize, to_numpy, word_piece
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "##s", "dog", "the"]
 TEXTS = ["A cat sat", "the dogs", "The DOG sat the cats sat a dog"]
@@ -19,8 +19,7 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
 
 def preprocessor():
-    tokenizer = keras_hub.models.BertTokenizer(vocabulary=WORDS, lowercase=True)
-    return TextEmbedderPreprocessor(tokenizer, sequence_length=8)
+    return TextEmbedderPreprocessor(word_piece(WORDS), sequence_length=8)
 
 
 def backbone(rng, **kwargs):

@@ -172,8 +172,14 @@ def test_pooling_of_another_width(tmp_path):
 @pytest.mark.parametrize(
     "keys, message",
     [
-        ({"tokenizer_class": "RobertaTokenizer"}, "'RobertaTokenizer' is not supported"),
-        ({"tokenize_chinese_chars": False}, "tokenize_chinese_chars"),
+        ({"tokenizer_class": "RobertaTokenizer"}, "nor vocab.json and merges.txt"),
+        ({"tokenizer_class": "GPT2Tokenizer"}, "'GPT2Tokenizer' cannot be built without"),
+        ({"padding_side": "left"}, "padding_side is supported only as 'right', got 'left'"),
+        ({"never_split": ["x"]}, "never_split is supported only as None"),
+        ({"mask_token": 5}, "special token mask_token must be a string, got 5"),
+        ({"added_tokens_decoder": {"x": "y"}}, "with whole numbers as ids"),
+        ({"added_tokens_decoder": {"7": "<new>"}}, "'<new>' has id 23, the files say 7"),
+        ({"additional_special_tokens": [7]}, "added tokens must be strings, got 7"),
         ({"do_lower_case": "yes"}, "do_lower_case must be true, false or null"),
     ],
 )
@@ -199,9 +205,9 @@ def test_a_vocabulary_that_does_not_fit(tmp_path):
     (folder / "vocab.txt").write_text("[PAD]\n" + "\n".join(map(str, range(40))))
     problems = refusal(folder, task="embed").problems
     assert "vocab.txt has no [CLS]" in problems
-    assert "vocab.txt has 41 tokens, the embedding only 29 rows" in problems
+    assert "the tokenizer has 41 tokens, the embedding only 29 rows" in problems
     (folder / "vocab.txt").unlink()
-    assert "there is no vocab.txt" in str(refusal(folder, task="embed"))
+    assert "there is neither tokenizer.json nor vocab.txt" in str(refusal(folder, task="embed"))
 
 
 def test_unknown_sources_and_tasks(tmp_path, monkeypatch):
