@@ -1,5 +1,7 @@
 """Inputs to verify an exported model with: ids in range, real sentences, padded rows."""
 
+import inspect
+
 import keras
 import numpy as np
 
@@ -153,7 +155,8 @@ def _follow(model, names, limits):
                 inner = zip(layer.inputs, found, strict=False)
                 _follow(layer, {id(t): name for t, name in inner if name}, limits)
                 continue
-            for name, size in zip(found, _table_sizes(layer), strict=False):
+            for tensor, size in _indexed(node):
+                name = names.get(id(tensor))
                 if name and size:
                     limits[name] = min(size, limits.get(name, size))
             for tensor in node.outputs:
@@ -161,9 +164,13 @@ def _follow(model, names, limits):
                     names[id(tensor)] = next(filter(None, found))
 
 
-def _table_sizes(layer):
-    """Rows of the tables that the tensors of a layer's call index, in their order."""
+def _indexed(node):
+    """The tensors of a layer's call that index tables, each with the rows of its table."""
+    layer, arguments = node.operation, node.arguments
     if isinstance(layer, TokenAndPositionEmbedding):
-        return layer.vocabulary_size, layer.num_segments
+        bound = inspect.signature(layer.call).bind(*arguments.args, **arguments.kwargs).arguments
+        sizes = {"token_ids": layer.vocabulary_size, "segment_ids": layer.num_segments}
+        return [(bound.get(name), size) for name, size in sizes.items()]
     layers = layer._flatten_layers() if isinstance(layer, keras.Layer) else ()
-    return [min((x.input_dim for x in layers if isinstance(x, keras.layers.Embedding)), default=0)]
+    rows = (x.input_dim for x in layers if isinstance(x, keras.layers.Embedding))
+    return [(node.input_tensors[0], min(rows, default=0))]
