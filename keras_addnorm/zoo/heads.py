@@ -106,7 +106,9 @@ def question_answering(output="qa_outputs", dropout=(None, 0.0)):
     return Head("answer", arguments, _dense_rows(output, classes=2), config_keys)
 
 
-def masked_lm(dense, norm, decoder, table, bias=None, activation=None):
+def masked_lm(
+    dense, norm, decoder, table, bias=None, activation=None, decoder_bias=True, rest=None
+):
     """The head of `ForMaskedLM`.
 
     Args:
@@ -115,33 +117,46 @@ def masked_lm(dense, norm, decoder, table, bias=None, activation=None):
         table: the tensor of the token embeddings.
         bias: tensor of the bias of the logits, where it is not the decoder's own.
         activation: of the hidden layer. Default: the encoder's.
+        decoder_bias: whether the decoder has a bias of its own, which then counts if it is untied.
+        rest: the tensor of the logits' kernel for features beyond the width of the table, where
+            the hidden layer is as wide as the encoder (MobileBERT).
     """
-    kernel, own = f"{decoder}.weight", f"{decoder}.bias"
+    kernel, own = f"{decoder}.weight", f"{decoder}.bias" if decoder_bias else bias
 
     def arguments(reader, config):
+        if rest and token_width(config) >= config["hidden_dim"]:
+            reader.problems.append(f"tensor `{rest}` has no values: the table is wide enough")
         return {
             "activation": activation or config["activation"],
             "tie_weights": reader.flag("tie_word_embeddings", default=True),
-            "head_options": {},
+            "head_options": {"hidden_dim": config["hidden_dim"]} if rest else {},
         }
 
     def weights(config, arguments):
         tied, tokens = arguments["tie_weights"], config["vocabulary_size"]
         width = token_width(config)
-        rows = _dense("head/dense", dense, config["hidden_dim"], width)
-        rows += _norm("head/norm", norm, width)
+        hidden = config["hidden_dim"] if rest else width
+        rows = _dense("head/dense", dense, config["hidden_dim"], hidden)
+        rows += _norm("head/norm", norm, hidden)
         rows.append(Weight("logits/bias", bias if bias and tied else own, (tokens,)))
+        ours, start = "logits/dense/kernel", 0 if tied else width
         if not tied:
-            rows.append(Weight("logits/dense/kernel", kernel, (tokens, width), axes=(1, 0)))
+            into = (0, width) if rest else None
+            rows.append(Weight(ours, kernel, (tokens, width), axes=(1, 0), into=into))
+        if rest:
+            into = (start, start + hidden - width)
+            rows.append(Weight(ours, rest, (hidden - width, tokens), into=into))
         return rows
 
     def copies(arguments):
         if not arguments["tie_weights"]:
             return {}
-        return {kernel: table, **({own: bias} if bias else {})}
+        return {kernel: table, **({own: bias} if bias and own != bias else {})}
 
     def unread(arguments):
-        return {} if arguments["tie_weights"] or bias is None else {bias: own}
+        if arguments["tie_weights"] or bias in (None, own):
+            return {}
+        return {bias: own}
 
     def config_keys(config, arguments):
         return {"tie_word_embeddings": arguments["tie_weights"]}

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_addnorm.layers.rotary_embedding import rotation_frequencies
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub, Preset, Published
 from keras_addnorm.zoo.weight import Weight, dense, norm, pre_norms, table
@@ -283,6 +283,21 @@ FAMILY = Family(
     prefix="esm.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
+    heads={
+        "EsmForSequenceClassification": heads.text_classifier(
+            dense="classifier.dense", output="classifier.out_proj", dropout=heads.ENCODER_DROPOUT
+        ),
+        "EsmForTokenClassification": heads.token_classifier(dropout=heads.ENCODER_DROPOUT),
+        "EsmForMaskedLM": heads.masked_lm(
+            dense="lm_head.dense",
+            norm="lm_head.layer_norm",
+            decoder="lm_head.decoder",
+            table="esm.embeddings.word_embeddings.weight",
+            bias="lm_head.bias",
+            activation="gelu",
+            decoder_bias=False,
+        ),
+    },
     head_prefixes=("lm_head.", "classifier."),
     buffers=frozenset(
         {

@@ -3,8 +3,10 @@
 Source: Sun et al., arXiv:2004.02984; names as in transformers' `MobileBertModel`.
 """
 
+import dataclasses
+
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like
+from keras_addnorm.zoo import bert_like, heads
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, Preset, Published
 from keras_addnorm.zoo.weight import dense, norm
@@ -144,6 +146,17 @@ def _bottlenecks(kind, ours, theirs, width, narrow):
     return rows + norm(f"{ours}_output_bottleneck_add_norm/norm", f"{tensor}.LayerNorm", width)
 
 
+def _text_classifier():
+    """BERT's head; without a pooler's dense layer the pooled output is the first position."""
+    head = heads.text_classifier(pooling="pooler")
+
+    def arguments(reader, config):
+        pooling = "cls" if config["pooler"] is None else "pooler"
+        return {**head.arguments(reader, config), "pooling": pooling}
+
+    return dataclasses.replace(head, arguments=arguments)
+
+
 FAMILY = Family(
     model_type="mobilebert",
     architecture="MobileBertModel",
@@ -153,7 +166,20 @@ FAMILY = Family(
     prefix="mobilebert.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
-    head_prefixes=("cls.", "classifier.", "qa_outputs."),
+    heads={
+        "MobileBertForSequenceClassification": _text_classifier(),
+        "MobileBertForTokenClassification": heads.token_classifier(),
+        "MobileBertForQuestionAnswering": heads.question_answering(),
+        "MobileBertForMaskedLM": heads.masked_lm(
+            dense="cls.predictions.transform.dense",
+            norm="cls.predictions.transform.LayerNorm",
+            decoder="cls.predictions.decoder",
+            table="mobilebert.embeddings.word_embeddings.weight",
+            bias="cls.predictions.bias",
+            rest="cls.predictions.dense.weight",
+        ),
+    },
+    head_prefixes=("cls.predictions.", "cls.seq_relationship.", "classifier.", "qa_outputs."),
     renames=bert_like.RENAMES,
     buffers=bert_like.BUFFERS
     | frozenset(

@@ -5,7 +5,7 @@ which are those of Nomic AI. The keys of Nomic AI's own config.json are read too
 """
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import bert_like
+from keras_addnorm.zoo import bert_like, heads
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, Preset, Published
 from keras_addnorm.zoo.rope import read_rotation, rotation_keys
@@ -121,16 +121,18 @@ def _read_older(config):
 def _weights(config):
     width, inner = config["hidden_dim"], config["intermediate_dim"]
     options = config["attention_options"]
-    heads = config["num_heads"] * options.get("key_dim", width // config["num_heads"])
+    all_heads = config["num_heads"] * options.get("key_dim", width // config["num_heads"])
     rows = bert_like.embeddings(config, width, 0, _EMBEDDINGS)
     for i in range(config["num_layers"]):
         ours, theirs = f"layer_{i}", f"encoder.layers.{i}"
         attention, ffn = f"{ours}_attention", f"{ours}_feed_forward"
         for j, name in enumerate(("query", "key", "value")):
-            part = (j * heads, 3 * heads)
+            part = (j * all_heads, 3 * all_heads)
             tensor = f"{theirs}.attn.Wqkv"
-            rows += dense(f"{attention}/{name}", tensor, width, heads, bias=False, part=part)
-        rows += dense(f"{attention}/output", f"{theirs}.attn.out_proj", heads, width, bias=False)
+            rows += dense(f"{attention}/{name}", tensor, width, all_heads, bias=False, part=part)
+        rows += dense(
+            f"{attention}/output", f"{theirs}.attn.out_proj", all_heads, width, bias=False
+        )
         rows += norm(f"{attention}_add_norm/norm", f"{theirs}.norm1", width)
         rows += dense(f"{ffn}/gate", f"{theirs}.mlp.fc12", width, inner, bias=False)
         rows += dense(f"{ffn}/intermediate", f"{theirs}.mlp.fc11", width, inner, bias=False)
@@ -148,7 +150,18 @@ FAMILY = Family(
     prefix="nomic_bert.",
     anchor="embeddings.word_embeddings.weight",
     pooler="pooler.dense.weight",
-    head_prefixes=("cls.", "classifier."),
+    heads={
+        "NomicBertForSequenceClassification": heads.text_classifier(pooling="pooler"),
+        "NomicBertForTokenClassification": heads.token_classifier(),
+        "NomicBertForMaskedLM": heads.masked_lm(
+            dense="cls.predictions.transform.dense",
+            norm="cls.predictions.transform.layer_norm",
+            decoder="cls.predictions.decoder",
+            table="nomic_bert.embeddings.word_embeddings.weight",
+            bias="cls.predictions.bias",
+        ),
+    },
+    head_prefixes=("cls.predictions.", "classifier."),
     buffers=bert_like.BUFFERS,
     ignored_keys=IGNORED_KEYS | set(_OLDER_IGNORED.split()),
     presets={

@@ -1,5 +1,7 @@
 """ESM-2, and ESM-1b with learned positions."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -20,8 +22,11 @@ CASES = {
     "absolute": ("EsmModel", {**ABSOLUTE, "token_dropout": False, "num_attention_heads": 2}),
     "masked_lm": ("EsmForMaskedLM", {}),
     "masked_lm, absolute": ("EsmForMaskedLM", ABSOLUTE),
-    "classifier": ("EsmForSequenceClassification", {}),
-    "token classifier": ("EsmForTokenClassification", {"layer_norm_eps": 1e-3}),
+    **{
+        name: case
+        for name, case in heads("Esm").items()
+        if name not in ("answers", "masked_lm_relu")  # it has one activation
+    },
     "no token dropout": ("EsmModel", {"token_dropout": False}),
     "embedding norm": ("EsmModel", {"emb_layer_norm_before": True}),
     "null norm": ("EsmModel", {"emb_layer_norm_before": None}),
@@ -34,7 +39,7 @@ CASES = {
     "large epsilon": ("EsmModel", {"layer_norm_eps": 1e-1}),
     "deep": ("EsmModel", {"num_hidden_layers": 5}),
 }
-FIXTURES = ("plain", "absolute")
+FIXTURES = ("plain", "absolute", "masked_lm")
 
 _HUB = {
     "vocabulary_size": 29,

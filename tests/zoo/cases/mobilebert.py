@@ -1,5 +1,7 @@
 """MobileBERT."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -29,9 +31,11 @@ CASES = {
     "masked_lm, epsilon": ("MobileBertForMaskedLM", {"layer_norm_eps": 1e-2}),
     "pretraining": ("MobileBertForPreTraining", {}),
     "next sentence": ("MobileBertForNextSentencePrediction", {}),
-    "classifier": ("MobileBertForSequenceClassification", CHANGED),
-    "token classifier": ("MobileBertForTokenClassification", {}),
-    "question answering": ("MobileBertForQuestionAnswering", {}),
+    **heads("MobileBert"),
+    "classifier, no pooler activation": (
+        "MobileBertForSequenceClassification",
+        {**CHANGED, "classifier_activation": False},
+    ),
     "gelu, wide": ("MobileBertModel", {"hidden_act": "gelu", "intermediate_size": 70}),
     "one feed-forward network": ("MobileBertModel", {"num_feedforward_networks": 1}),
     "no trigrams": ("MobileBertModel", {"trigram_input": False}),
@@ -55,4 +59,4 @@ CASES = {
     "pad id": ("MobileBertModel", {"pad_token_id": 7}),
     "deep": ("MobileBertModel", {"num_hidden_layers": 4}),
 }
-FIXTURES = ("plain", "changed")
+FIXTURES = ("plain", "changed", "masked_lm")

@@ -1,5 +1,7 @@
 """ModernBERT."""
 
+from tests.zoo.cases.text_heads import heads
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -34,13 +36,13 @@ CASES = {
     "changed": ("ModernBertModel", CHANGED),
     "masked_lm": ("ModernBertForMaskedLM", CHANGED),
     "masked_lm, no decoder bias": ("ModernBertForMaskedLM", {"decoder_bias": False}),
-    "classifier": ("ModernBertForSequenceClassification", {}),
-    "classifier, mean": (
+    **heads("ModernBert", "hidden_activation"),
+    "classifier_mean": (
         "ModernBertForSequenceClassification",
         {**CHANGED, "classifier_pooling": "mean", "classifier_bias": True},
     ),
-    "token classifier": ("ModernBertForTokenClassification", {"classifier_activation": "relu"}),
-    "question answering": ("ModernBertForQuestionAnswering", {}),
+    "tokens, relu": ("ModernBertForTokenClassification", {"classifier_activation": "relu"}),
+    "answers, changed": ("ModernBertForQuestionAnswering", CHANGED),
     "relu, wide": ("ModernBertModel", {"hidden_activation": "relu", "intermediate_size": 70}),
     "norm bias": ("ModernBertModel", {"norm_bias": True}),
     "attention bias": ("ModernBertModel", {"attention_bias": True}),
@@ -66,4 +68,4 @@ CASES = {
     ),
     "one layer": ("ModernBertModel", {"num_hidden_layers": 1}),
 }
-FIXTURES = ("plain", "changed")
+FIXTURES = ("plain", "changed", "classifier_mean", "masked_lm")

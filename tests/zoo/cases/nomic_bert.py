@@ -1,5 +1,7 @@
 """NomicBERT."""
 
+from tests.zoo.cases.text_heads import heads, without
+
 BASE = {
     "vocab_size": 29,
     "hidden_size": 16,
@@ -19,8 +21,7 @@ CASES = {
     "plain": ("NomicBertModel", {}),
     "changed": ("NomicBertModel", CHANGED),
     "masked_lm": ("NomicBertForMaskedLM", CHANGED),
-    "classifier": ("NomicBertForSequenceClassification", CHANGED),
-    "token classifier": ("NomicBertForTokenClassification", {"num_hidden_layers": 1}),
+    **without("answers", heads("NomicBert")),
     "relu, wide": ("NomicBertModel", {"hidden_act": "relu", "intermediate_size": 70}),
     "one head": ("NomicBertModel", {"num_attention_heads": 1}),
     "wide heads": ("NomicBertModel", {"head_dim": 6}),
@@ -32,4 +33,4 @@ CASES = {
     ),
     "deep": ("NomicBertModel", {"num_hidden_layers": 5}),
 }
-FIXTURES = ("plain", "changed")
+FIXTURES = ("plain", "changed", "masked_lm")

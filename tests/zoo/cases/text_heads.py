@@ -24,3 +24,8 @@ def heads(name, activation="hidden_act"):
         "masked_lm_relu": (f"{name}ForMaskedLM", {activation: "relu"}),
         "masked_lm_untied": (f"{name}ForMaskedLM", {"tie_word_embeddings": False}),
     }
+
+
+def without(name, cases):
+    """The cases but the one called `name`: a family need not have all heads."""
+    return {key: case for key, case in cases.items() if key != name}
