@@ -16,6 +16,8 @@ BASE = {
     "eos_token_id": 2,
     "sep_token_id": 2,
 }
+# Sharp scores would make more of float32's rounding.
+SCALE = 0.4
 _LINEAR = {"rope_type": "linear", "rope_theta": 90.0, "factor": 2.0}
 CHANGED = {
     "num_attention_heads": 2,
