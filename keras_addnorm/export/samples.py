@@ -32,6 +32,10 @@ SENTENCES = (
 )
 
 
+# What positions, counted along an input, are called among the names of inputs.
+POSITIONS = "positions along an axis"
+
+
 def make_samples(model, inputs, lengths, rows=12, seed=0):
     """Makes input dicts for a model, one for each length.
 
@@ -122,6 +126,7 @@ def longest_sequence(model):
         for layer in model._flatten_layers()
         if isinstance(layer, (*ours, PositionEmbedding))
     ]
+    limits += [size for name, size in id_limits(model).items() if name == POSITIONS]
     return min(limits, default=None)
 
 
@@ -130,7 +135,8 @@ def id_limits(model):
 
     Follows the inputs through the graph: through nested models, layers used more than once, and
     whatever turns integers into integers (casts, reshapes). An input that is not in the result
-    reaches no embedding that can be found.
+    reaches no embedding that can be found. `ones_like` keeps nothing of an input but its shape:
+    numbers that are made from it are positions, and their limit is that of `POSITIONS`.
     """
     limits = {}
     graph = _graph(model)
@@ -148,6 +154,8 @@ def _follow(model, names, limits):
     for depth in sorted(model._nodes_by_depth, reverse=True):
         for node in model._nodes_by_depth[depth]:
             layer, found = node.operation, [names.get(id(t)) for t in node.input_tensors]
+            if type(layer).__name__ == "OnesLike":
+                found = [POSITIONS]
             if node.is_input or not any(found):
                 continue
             layer = _graph(layer)

@@ -10,10 +10,12 @@ shorter, so a converted graph holds no gather and no tensor of rank 5.
 
 import dataclasses
 
+import keras
 from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.masking import fits
+from keras_addnorm.layers.shapes import positions
 
 # The terms by their names in the paper, and the call argument of `MultiHeadAttention` that each
 # needs, with its projection: content to position compares queries with the vectors of distances as
@@ -113,7 +115,17 @@ def skew(x, rows, columns):
     return ops.reshape(x[:, :, rows - 1 :], (-1, heads, rows, columns))
 
 
-def distance_scores(q, k, relative, lengths):
+def _picked(x, query, key):
+    """`skew` of scores for the positions of two tensors; a gather where lengths are symbolic."""
+    if not isinstance(x, keras.KerasTensor):
+        return skew(x, ops.shape(query)[1], ops.shape(key)[1])
+    rows, columns = positions(query), positions(key)
+    where = ops.subtract(ops.expand_dims(columns, 0), ops.expand_dims(rows, 1))
+    where = ops.add(where, ops.max(rows))  # [rows, columns]
+    return ops.take_along_axis(x, ops.expand_dims(ops.expand_dims(where, 0), 0), axis=-1)
+
+
+def distance_scores(q, k, relative, query, key):
     """The sum of the terms that there are vectors for.
 
     Args:
@@ -121,16 +133,16 @@ def distance_scores(q, k, relative, lengths):
         k: float32 tensor `(batch, heads, key_dim, keys)`.
         relative: dict of `relative_keys`, `relative_queries` or both: float32 tensors `(batch or
             1, heads, key_dim, queries + keys)`.
-        lengths: the numbers of queries and of keys.
+        query, key: the tensors `(batch, length, features)` that attention is called with.
 
     Returns:
         float32 tensor `(batch, heads, queries, keys)`.
     """
-    (queries, keys), terms = lengths, []
+    terms = []
     if "relative_keys" in relative:
-        terms.append(skew(ops.matmul(q, relative["relative_keys"]), queries, keys))
+        terms.append(_picked(ops.matmul(q, relative["relative_keys"]), query, key))
     if "relative_queries" in relative:
         k = ops.transpose(k, (0, 1, 3, 2))
-        scores = skew(ops.matmul(k, relative["relative_queries"]), keys, queries)
+        scores = _picked(ops.matmul(k, relative["relative_queries"]), key, query)
         terms.append(ops.transpose(scores, (0, 1, 3, 2)))
     return terms[0] if len(terms) == 1 else ops.add(*terms)

@@ -12,7 +12,7 @@ from keras import ops
 from keras.src.backend import get_keras_mask
 
 from keras_addnorm.layers import checks
-from keras_addnorm.layers.shapes import reshape
+from keras_addnorm.layers.shapes import positions, reshape
 
 # Large enough that exp underflows to exactly 0 beside any score: those of float16 queries and keys
 # reach 1e11, inputs of 1e4 make some of 1e9. Small enough that adding a score to it stays finite.
@@ -159,14 +159,14 @@ def band_mask(query, key, use_causal_mask, sliding_window):
     if not use_causal_mask and sliding_window is None:
         return None
     queries, keys = query.shape[1], key.shape[1]
-    if queries is not None and keys is not None:
+    if None not in (queries, keys) and not isinstance(query, keras.KerasTensor):
         distance = np.arange(queries)[:, None] - np.arange(keys)
         keep = np.ones(distance.shape, bool) if not use_causal_mask else distance >= 0
         if sliding_window is not None:
             keep = keep & (np.abs(distance) < sliding_window)
         return ops.convert_to_tensor(keep[None, None].astype("float32"))
-    rows = reshape(ops.arange(ops.shape(query)[1]), (1, 1, -1, 1))
-    columns = reshape(ops.arange(ops.shape(key)[1]), (1, 1, 1, -1))
+    rows = ops.reshape(positions(query), (1, 1, -1, 1))
+    columns = ops.reshape(positions(key), (1, 1, 1, -1))
     distance = ops.subtract(rows, columns)
     parts = [ops.greater_equal(distance, 0)] if use_causal_mask else []
     if sliding_window is not None:

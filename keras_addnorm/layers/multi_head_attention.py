@@ -271,7 +271,7 @@ class MultiHeadAttention(keras.layers.Layer):
         if keep is not None and not return_attention_scores:
             context = ops.multiply(context, ops.cast(any_kept(keep), context.dtype))
         context = ops.transpose(context, (0, 2, 1, 3))
-        context = ops.reshape(context, (-1, self.num_heads * self._value_dim))  # [B * T, ..]
+        context = flatten(context, self.num_heads * self._value_dim)  # [B * T, ..]
         if self.use_gate:
             gate = ops.sigmoid(self.gate_dense(flatten(query)))
             context = ops.multiply(context, gate)
@@ -290,8 +290,7 @@ class MultiHeadAttention(keras.layers.Layer):
         scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
         if relative:
             rows = {name: self._project(name, x, training) for name, x in relative.items()}
-            lengths = ops.shape(query)[1], ops.shape(key)[1]
-            scores = ops.add(scores, distance_scores(q, k, rows, lengths))
+            scores = ops.add(scores, distance_scores(q, k, rows, query, key))
         if position_bias is not None:
             scores = ops.add(scores, checked_bias(position_bias, query, key, self.num_heads))
         return masked_softmax(scores, keep)

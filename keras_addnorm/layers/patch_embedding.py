@@ -156,15 +156,15 @@ class PatchEmbedding(keras.layers.Layer):
 
     def _table(self, patches, dtype):
         """What is added to the padded patches, shape `(1, prefix + patches, embedding_dim)`."""
-        first, last = self.class_tokens, None
-        if self.position == "none":
-            last = ops.zeros((patches, self.embedding_dim), dtype)
-        else:
+        first, last, n = self.class_tokens, None, self.num_class_tokens
+        if self.position == "learned":
             positions = ops.convert_to_tensor(self.position_embeddings)
-            n = self.num_class_tokens
-            first, last = ops.add(first, positions[:n]) if n else None, positions[n:]
+            first, last = ops.add(first, positions[:n, :]) if n else None, positions[n:, :]
         parts = [part for part in (first, self.register_tokens, last) if part is not None]
-        return ops.expand_dims(ops.concatenate([ops.cast(p, dtype) for p in parts]), 0)
+        table = ops.concatenate([ops.cast(part, dtype) for part in parts])
+        if last is None:
+            table = ops.pad(table, ((0, patches), (0, 0)))
+        return ops.expand_dims(table, 0)
 
     def compute_output_shape(self, images_shape):
         patches = self._num_patches(images_shape)

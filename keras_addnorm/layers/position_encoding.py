@@ -86,16 +86,16 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         self._table = sinusoids(self.max_sequence_length, x_shape[-1], self.max_wavelength)
         self.built = True
 
-    def encoding(self, length, dtype):
-        """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
+    def encoding(self, like, dtype):
+        """The vectors of the positions along axis 1 of `like`, shape `(1, length, features)`."""
+        length = ops.shape(like)[1]
         check_length("SinusoidalPositionEncoding", length, self.max_sequence_length)
         if isinstance(length, int):
             return table_tensor(self._table[None, :length], dtype)
         return table_tensor(self._table[None], dtype)[:, :length]
 
     def call(self, x):
-        shape = ops.shape(x)
-        return ops.broadcast_to(self.encoding(shape[1], x.dtype), shape)
+        return ops.broadcast_to(self.encoding(x, x.dtype), ops.shape(x))
 
     def compute_output_shape(self, x_shape):
         return x_shape
@@ -165,16 +165,16 @@ class LearnedPositionEncoding(keras.layers.Layer):
         )
         self.built = True
 
-    def encoding(self, length, dtype):
-        """The vectors of positions 0 to `length - 1`, shape `(1, length, features)`."""
+    def encoding(self, like, dtype):
+        """The vectors of the positions along axis 1 of `like`, shape `(1, length, features)`."""
+        length = ops.shape(like)[1]
         check_length("LearnedPositionEncoding", length, self.max_sequence_length)
         table = ops.cast(ops.convert_to_tensor(self.position_embeddings), dtype)
         # Two slices: the first is of constants, so a dynamic length needs no sum in the graph.
         return ops.expand_dims(table[self.position_offset :][:length], 0)
 
     def call(self, x):
-        shape = ops.shape(x)
-        return ops.broadcast_to(self.encoding(shape[1], x.dtype), shape)
+        return ops.broadcast_to(self.encoding(x, x.dtype), ops.shape(x))
 
     def compute_output_shape(self, x_shape):
         return x_shape

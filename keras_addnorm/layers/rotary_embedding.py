@@ -105,20 +105,20 @@ class RotaryEmbedding(keras.layers.Layer):
         self.built = True
 
     def call(self, x):
-        length = ops.shape(x)[1]
-        check_length("RotaryEmbedding", length, self.max_sequence_length)
+        check_length("RotaryEmbedding", ops.shape(x)[1], self.max_sequence_length)
         rotated = widen(x[..., : self._size] if self._size < x.shape[-1] else x)
         rotated = ops.add(
-            ops.multiply(rotated, self._rows(self._cos, length, rotated.dtype)),
-            ops.multiply(self._turn(rotated), self._rows(self._sin, length, rotated.dtype)),
+            ops.multiply(rotated, self._rows(self._cos, x, rotated.dtype)),
+            ops.multiply(self._turn(rotated), self._rows(self._sin, x, rotated.dtype)),
         )
         rotated = narrow(rotated, self.compute_dtype)
         if self._size == x.shape[-1]:
             return rotated
         return ops.concatenate([rotated, x[..., self._size :]], axis=-1)
 
-    def _rows(self, table, length, dtype):
-        """Rows 0 to `length - 1` of a table, shape `(1, length, 1, rotary_dim)`."""
+    def _rows(self, table, like, dtype):
+        """Rows of a table for the positions of `like`, shape `(1, length, 1, rotary_dim)`."""
+        length = ops.shape(like)[1]
         if isinstance(length, int):
             return table_tensor(table[None, :length, None], dtype)
         return table_tensor(table[None, :, None], dtype)[:, :length]

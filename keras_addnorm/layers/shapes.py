@@ -1,5 +1,10 @@
-"""Reshapes that stay friendly to converters."""
+"""Shapes and positions that stay friendly to converters, and that symbolic tensors have too.
 
+A `KerasTensor` has no sizes to be read at run time. Where one is given, Keras's own layers take the
+place of shape arithmetic, so that the `call` of a layer can be traced into a functional model.
+"""
+
+import keras
 from keras import ops
 
 
@@ -12,18 +17,36 @@ def reshape(x, shape, like=None):
     """
     unknown = [axis for axis, size in enumerate(shape) if size is None]
     sizes = list(shape)
-    for axis in unknown[:-1]:
-        sizes[axis] = ops.shape(x if like is None else like)[axis]
     for axis in unknown[-1:]:
         sizes[axis] = -1
+    if isinstance(x, keras.KerasTensor) and len(unknown) > 1:
+        # The axis of the batch stays as it is, which leaves one that is unknown.
+        return x if tuple(x.shape) == tuple(shape) else keras.layers.Reshape(sizes[1:])(x)
+    for axis in unknown[:-1]:
+        sizes[axis] = ops.shape(x if like is None else like)[axis]
     return ops.reshape(x, tuple(sizes))
 
 
-def flatten(x):
-    """Merges all axes but the last: `(..., features)` to `(rows, features)`.
+def flatten(x, features=None):
+    """Merges the first axes: `(..., features)` to `(rows, features)`.
 
     Dense layers of this package work on such matrices. The result is the same, and TensorFlow
     then needs no `tensordot`, whose shape arithmetic splits a converted graph with an unknown
-    length into dozens of delegate partitions.
+    length into dozens of delegate partitions. A symbolic tensor keeps the first two axes, which
+    it could not be given back, or all where the last is to stay.
+
+    Args:
+        x: tensor of rank 2 or more.
+        features: the size of the last axis, where more than one axis becomes it.
     """
-    return ops.reshape(x, (-1, x.shape[-1]))
+    if isinstance(x, keras.KerasTensor):
+        return x if features is None else reshape(x, (*x.shape[:2], features))
+    return ops.reshape(x, (-1, x.shape[-1] if features is None else features))
+
+
+def positions(x):
+    """The numbers 0, 1, ... along axis 1 of `x`, int32 `(length,)`."""
+    if isinstance(x, keras.KerasTensor):
+        row = x[(0, slice(None), *(0 for _ in x.shape[2:]))]
+        return ops.subtract(ops.cumsum(ops.ones_like(row, dtype="int32")), 1)
+    return ops.arange(ops.shape(x)[1], dtype="int32")

@@ -225,8 +225,7 @@ class TokenAndPositionEmbedding(keras.layers.Layer):
         x = self._tokens(token_ids, keep)
         if self.position_encoding is not None:
             # The length comes from the ids: read from `x`, it would split a converted graph.
-            length = ops.shape(token_ids)[1]
-            x = ops.add(x, self.position_encoding.encoding(length, x.dtype))
+            x = ops.add(x, self.position_encoding.encoding(token_ids, x.dtype))
         if segment_ids is not None:
             checks.ids_below(owner, "segment_ids", segment_ids, self.num_segments, "num_segments")
             x = ops.add(x, widen(self.segment_embedding(segment_ids)))

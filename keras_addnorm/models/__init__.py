@@ -6,6 +6,7 @@ from keras_addnorm.models.image_converter import ImageConverter
 from keras_addnorm.models.image_encoder import ImageEncoder
 from keras_addnorm.models.masked_lm import MaskedLM
 from keras_addnorm.models.masked_lm_preprocessor import MaskedLMPreprocessor
+from keras_addnorm.models.plain_keras import to_plain_keras
 from keras_addnorm.models.question_answering import QuestionAnswering, decode_spans
 from keras_addnorm.models.question_answering_preprocessor import QuestionAnsweringPreprocessor
 from keras_addnorm.models.residual import RESIDUALS, Residual
@@ -39,4 +40,5 @@ __all__ = [
     "Tokenizer",
     "TransformerEncoder",
     "decode_spans",
+    "to_plain_keras",
 ]

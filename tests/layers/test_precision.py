@@ -174,7 +174,7 @@ def test_tables_of_positions_are_read_in_float32(rng, dtype):
     learned = LearnedPositionEncoding(5, dtype=dtype)
     learned(x)
     randomize(learned, rng)
-    encoding = to_numpy(learned.encoding(5, "float32"))[0]
+    encoding = to_numpy(learned.encoding(np.zeros((1, 5)), "float32"))[0]
     np.testing.assert_array_equal(encoding, to_numpy(learned.position_embeddings))
 
 
