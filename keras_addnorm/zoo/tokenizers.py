@@ -217,15 +217,14 @@ def _checked(folder, tokenizer, tokens, vocabulary_size, problems):
     """The `Tokenizer`, if nothing is wrong with it."""
     if "pad_token" not in tokens:
         problems.append("no pad_token is named in tokenizer_config.json or special_tokens_map.json")
-    try:
-        made = Tokenizer.from_tokenizers(tokenizer, **({} if problems else tokens))
-    except ValueError as error:
-        raise CheckpointError(folder, [*problems, str(error)]) from error
-    if made.vocabulary_size() > vocabulary_size:
+    size = max(tokenizer.get_vocab().values(), default=-1) + 1
+    if size > vocabulary_size:
         problems.append(
-            f"the tokenizer has {made.vocabulary_size()} tokens, the embedding only "
-            f"{vocabulary_size} rows"
+            f"the tokenizer has {size} tokens, the embedding only {vocabulary_size} rows"
         )
     if problems:
         raise CheckpointError(folder, problems)
-    return made
+    try:
+        return Tokenizer.from_tokenizers(tokenizer, **tokens)
+    except ValueError as error:
+        raise CheckpointError(folder, [str(error)]) from error

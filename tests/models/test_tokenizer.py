@@ -141,6 +141,11 @@ def test_a_template_with_ids_that_are_no_tokens():
         Tokenizer(json.dumps(content))
 
 
+def test_ids_are_bounded():
+    with pytest.raises(ValueError, match="ids must be below 16777216. Received: 2147483648"):
+        Tokenizer(broken(model__vocab={"[UNK]": 0, "[CLS]": 2, "[SEP]": 3, "far": 2**31}))
+
+
 def test_sizes_and_types_are_bounded(tokens, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="must be the text of a tokenizer.json.*Received: bytes"):
         Tokenizer(b"{}")

@@ -15,7 +15,7 @@ from tests.zoo.make_reference import run  # noqa: E402
 
 @needs_weights
 def test_minilm_on_real_sentences():
-    from tests.zoo.test_tokenizer import SENTENCES
+    from tests.zoo.vocabularies import SENTENCES
 
     folder = zoo.resolve("minilm")
     texts = SENTENCES.read_text(encoding="utf-8").splitlines()[:40]

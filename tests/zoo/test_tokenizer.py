@@ -8,6 +8,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from keras_addnorm.models import TextClassifierPreprocessor
+from keras_addnorm.zoo.preprocessing import sequence_length_of, write_tokenizer
 from keras_addnorm.zoo.sources import resolve
 from keras_addnorm.zoo.tokenizers import tokenizer_of
 from tests.zoo import vocabularies
@@ -211,3 +212,17 @@ def test_added_tokens_keep_their_ids_and_flags(tmp_path):
     (encoding,) = tokenizer.encode(["a [MASK]<extra>"])
     assert encoding.ids[-3:-1] == [800, 801]
     assert encoding.offsets[-3] == (1, 8)  # with the space before it
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta", "xlm-roberta"])
+def test_the_way_back(tmp_path, model_type):
+    tokenizer = tokenizer_of(vocabularies.write(tmp_path / "files", model_type), 1000)
+    (tmp_path / "back").mkdir()
+    write_tokenizer(
+        tmp_path / "back", TextClassifierPreprocessor(tokenizer, sequence_length=LENGTH)
+    )
+    back = tokenizer_of(tmp_path / "back", 1000)
+    assert back.get_vocabulary() == tokenizer.get_vocabulary()
+    assert back(CORPUS) == tokenizer(CORPUS)
+    assert sorted(back.special_tokens) == sorted(tokenizer.special_tokens)
+    assert sequence_length_of(tmp_path / "back", 512) == LENGTH
