@@ -22,7 +22,7 @@ class QuestionAnswering(EncoderTask, hub.Task):
 
     Args:
         backbone: the encoder, a `TransformerEncoder`.
-        preprocessor: a preprocessor of questions and texts, or None for a model of token ids.
+        preprocessor: a `QuestionAnsweringPreprocessor`, or None for a model of token ids.
         dropout: float in [0, 1), dropout rate before the last layer while training.
         head_options: dict of further arguments of `Head`.
         head_dtype: dtype policy of the head. Default: the backbone's.

@@ -31,7 +31,7 @@ class TextClassifier(Classifier, hub.TextClassifier):
     Args:
         backbone: the encoder, a `TransformerEncoder`.
         num_classes: int, number of classes.
-        preprocessor: a preprocessor of texts, or None for a model of token ids.
+        preprocessor: a `TextClassifierPreprocessor`, or None for a model of token ids.
         pooling: `"cls"` (the first position), `"mean"`, `"max"`, `"last"`, `"weighted_mean"`, or
             `"pooler"`, the encoder's own; or a list of such names, whose vectors are joined.
         activation: `None` for logits, `"softmax"`, or `"sigmoid"` where a text may have several

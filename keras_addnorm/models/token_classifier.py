@@ -42,7 +42,7 @@ class TokenClassifier(Classifier, hub.Task):
     Args:
         backbone: the encoder, a `TransformerEncoder`.
         num_classes: int, number of classes.
-        preprocessor: a preprocessor of texts, or None for a model of token ids.
+        preprocessor: a `TokenClassifierPreprocessor`, or None for a model of token ids.
         activation, dropout, labels, head_options, head_dtype: as in `TextClassifier`.
 
     Inputs (a dict):

@@ -1,29 +1,36 @@
-"""The preprocessor of a task, made from a checkpoint's tokenizer files, and back."""
+"""The preprocessor of a task, made from a checkpoint's files, and back."""
 
 import json
 
+from keras_addnorm.models import ImageClassifierPreprocessor
+from keras_addnorm.models.text_preprocessor import TextPreprocessor
 from keras_addnorm.models.tokenizer import ROLES
 from keras_addnorm.zoo.errors import CheckpointError
+from keras_addnorm.zoo.image_processing import image_preprocessor_of, write_image_processor
 from keras_addnorm.zoo.sources import read_object
 from keras_addnorm.zoo.tasks import task_class
 from keras_addnorm.zoo.tokenizers import tokenizer_of
 
 
 def preprocessor_of(folder, task, encoder_config):
-    """The preprocessor that a task's class takes, None where it takes none.
+    """The preprocessor that a task's class takes.
 
     Args:
         folder: the checkpoint.
         task: a key of `TASKS`.
         encoder_config: the encoder's arguments, of which `vocabulary_size` and
-            `max_sequence_length` bound the preprocessor's.
+            `max_sequence_length` bound a text preprocessor's.
 
     Raises:
-        CheckpointError: if a tokenizer file is missing or broken, or a setting cannot be honoured.
+        CheckpointError: if a file is missing or broken, or a setting cannot be honoured.
     """
     cls = task_class(task).preprocessor_cls
-    if cls is None:
-        return None
+    if issubclass(cls, TextPreprocessor):
+        return _text_preprocessor(folder, cls, encoder_config)
+    return image_preprocessor_of(folder, encoder_config)
+
+
+def _text_preprocessor(folder, cls, encoder_config):
     problems, length, tokenizer = [], None, None
     try:
         length = sequence_length_of(folder, encoder_config["max_sequence_length"])
@@ -68,8 +75,25 @@ def sequence_length_of(folder, limit):
     return length
 
 
-def write_tokenizer(folder, preprocessor):
-    """Writes the files that make transformers load the preprocessor's tokenizer."""
+def write_preprocessor(folder, preprocessor):
+    """Writes the files that make transformers do what a preprocessor does.
+
+    Raises:
+        ValueError: if it is not one of this package.
+    """
+    if isinstance(preprocessor, TextPreprocessor):
+        _write_tokenizer(folder, preprocessor)
+    elif isinstance(preprocessor, ImageClassifierPreprocessor):
+        write_image_processor(folder, preprocessor.image_converter)
+    else:
+        raise ValueError(
+            "Only preprocessors of keras_addnorm can be written for transformers. "
+            f"Received: an object of type {type(preprocessor).__name__}. Set the model's "
+            "`preprocessor` to None to write the model alone."
+        )
+
+
+def _write_tokenizer(folder, preprocessor):
     tokenizer = preprocessor.tokenizer
     tokenizer.save_assets(folder)
     tokens = {role: getattr(tokenizer, role) for role in ROLES}

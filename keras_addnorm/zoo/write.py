@@ -4,7 +4,7 @@ import json
 
 from keras_addnorm import files
 from keras_addnorm.zoo.config import ConfigReader, default_labels
-from keras_addnorm.zoo.preprocessing import write_tokenizer
+from keras_addnorm.zoo.preprocessing import write_preprocessor
 from keras_addnorm.zoo.recognize import hugging_face_family
 from keras_addnorm.zoo.sentence_transformers import write_modules
 from keras_addnorm.zoo.tasks import task_of
@@ -19,7 +19,8 @@ def to_hugging_face(model, folder, model_type=None, overwrite=False):
 
     `transformers.AutoModel.from_pretrained(folder)` gives the encoder, and the auto class of the
     task gives the task. The weights are float32. A `TextEmbedder` becomes a folder that
-    sentence-transformers loads. Tokenizer files are written where the model has a preprocessor.
+    sentence-transformers loads. Files of the tokenizer or of the
+    image processor are written where the model has a preprocessor.
 
     Args:
         model: an encoder of ours, or a task over one.
@@ -56,7 +57,7 @@ def to_hugging_face(model, folder, model_type=None, overwrite=False):
         if task == "embed":
             write_modules(new, model)
         if getattr(model, "preprocessor", None) is not None:
-            write_tokenizer(new, model.preprocessor)
+            write_preprocessor(new, model.preprocessor)
         files.place_all([(new, folder)])
 
 

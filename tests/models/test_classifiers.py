@@ -16,7 +16,14 @@ from keras_addnorm.models import (
 )
 from keras_addnorm.models.token_classifier import TokenAccuracy
 from tests import reference
-from tests.common import TINY_IMAGE_ENCODER, encoder_inputs, randomize, to_numpy, weights_of
+from tests.common import (
+    TINY_IMAGE_ENCODER,
+    encoder_inputs,
+    randomize,
+    to_numpy,
+    weights_of,
+    word_piece,
+)
 from tests.models import tasks
 
 # A head of two matrix products of 8 to 24 terms and a norm, in float32.
@@ -168,11 +175,17 @@ def test_classify_of_a_regression_is_its_output(rng):
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "##s", "dog", "the"]
 
 
-@pytest.mark.parametrize("name", ["text", "token"])
-def test_strings(rng, name):
-    task, _ = tasks.make(name, rng)
+def kerashub_preprocessor():
     tokenizer = keras_hub.models.BertTokenizer(vocabulary=WORDS, lowercase=True)
-    task.preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, 8)
+    return keras_hub.models.BertTextClassifierPreprocessor(tokenizer, 8)
+
+
+@pytest.mark.parametrize("whose", ["ours", "KerasHub's"])
+@pytest.mark.parametrize("name", ["text", "token"])
+def test_strings(rng, name, whose):
+    task, _ = tasks.make(name, rng)
+    ours = task.preprocessor_cls(word_piece(WORDS), 8)
+    task.preprocessor = ours if whose == "ours" else kerashub_preprocessor()
     task.compile(jit_compile=False)
     texts = ["A cat sat", "the dogs"]
     inputs = task.preprocess_samples(texts)

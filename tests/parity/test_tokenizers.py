@@ -9,7 +9,7 @@ pytestmark = pytest.mark.parity
 transformers = pytest.importorskip("transformers")
 
 from keras_addnorm.models import TextClassifierPreprocessor  # noqa: E402
-from keras_addnorm.zoo.preprocessing import write_tokenizer  # noqa: E402
+from keras_addnorm.zoo.preprocessing import write_preprocessor  # noqa: E402
 from keras_addnorm.zoo.sources import resolve  # noqa: E402
 from keras_addnorm.zoo.tokenizers import tokenizer_of  # noqa: E402
 from tests.zoo import vocabularies  # noqa: E402
@@ -118,7 +118,7 @@ def test_a_tokenizer_as_modern_bert_has_it(tmp_path):
 def test_what_is_written_is_loaded_by_transformers(tmp_path, name):
     ours = tokenizer_of(vocabularies.write(tmp_path / "files", name), 1000)
     (tmp_path / "back").mkdir()
-    write_tokenizer(tmp_path / "back", TextClassifierPreprocessor(ours, sequence_length=LENGTH))
+    write_preprocessor(tmp_path / "back", TextClassifierPreprocessor(ours, sequence_length=LENGTH))
     (tmp_path / "back" / "config.json").write_text(f'{{"model_type": "{name}"}}')
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
     assert_same(ours, theirs)

@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, processors, trainers
 
 from keras_addnorm.models import TextClassifierPreprocessor
-from keras_addnorm.zoo.preprocessing import sequence_length_of, write_tokenizer
+from keras_addnorm.zoo.preprocessing import sequence_length_of, write_preprocessor
 from keras_addnorm.zoo.sources import resolve
 from keras_addnorm.zoo.tokenizers import tokenizer_of
 from tests.zoo import vocabularies
@@ -218,7 +218,7 @@ def test_added_tokens_keep_their_ids_and_flags(tmp_path):
 def test_the_way_back(tmp_path, model_type):
     tokenizer = tokenizer_of(vocabularies.write(tmp_path / "files", model_type), 1000)
     (tmp_path / "back").mkdir()
-    write_tokenizer(
+    write_preprocessor(
         tmp_path / "back", TextClassifierPreprocessor(tokenizer, sequence_length=LENGTH)
     )
     back = tokenizer_of(tmp_path / "back", 1000)
