@@ -1,4 +1,4 @@
-"""The heads that transformers puts on its text encoders, as data of what their tensors are called.
+"""The heads that transformers puts on its encoders, as data of what their tensors are called.
 
 Each function makes a `Head`. Names of tensors are whole, without `.weight` and `.bias`.
 """
@@ -55,10 +55,7 @@ def text_classifier(
         }
 
     def config_keys(config, arguments):
-        keys = {**_class_keys(arguments), **_rate_keys(arguments, dropout[0])}
-        if arguments["activation"] is not None:
-            keys["problem_type"] = key_of(PROBLEM_TYPES, arguments["activation"])
-        return keys
+        return {**_classifier_keys(config, arguments), **_rate_keys(arguments, dropout[0])}
 
     return Head("classify", arguments, _dense_rows(output, dense), config_keys)
 
@@ -164,6 +161,36 @@ def masked_lm(
     return Head("fill_mask", arguments, weights, config_keys, copies, unread)
 
 
+def image_classifier(output="classifier", pooling="cls", distilled=None):
+    """The head of `ForImageClassification`.
+
+    Args:
+        output: the last layer.
+        pooling: as in `ImageClassifier`.
+        distilled: the last layer of the distillation token's own head, or None.
+    """
+
+    def arguments(reader, config):
+        problem = reader.optional("problem_type", reader.mapped, PROBLEM_TYPES)
+        return {
+            **_classes(reader, activation=problem),
+            "pooling": pooling,
+            "dropout": 0.0,
+            "head_options": {},
+            "distilled": distilled is not None,
+        }
+
+    def weights(config, arguments):
+        width = config["hidden_dim"] * (1 if isinstance(pooling, str) else len(pooling))
+        rows = _dense("head/output", output, width, arguments["num_classes"])
+        if distilled is not None:
+            name = "distillation_head/output"
+            rows += _dense(name, distilled, width, arguments["num_classes"])
+        return rows
+
+    return Head("classify_images", arguments, weights, _classifier_keys)
+
+
 # `dense` and `norm` are names of arguments above.
 _dense, _norm = dense, norm
 
@@ -190,6 +217,13 @@ def _no_keys(config, arguments):
 def _classes(reader, activation=None):
     labels = reader.labels()
     return {"num_classes": len(labels), "labels": labels, "activation": activation}
+
+
+def _classifier_keys(config, arguments):
+    keys = _class_keys(arguments)
+    if arguments["activation"] is not None:
+        keys["problem_type"] = key_of(PROBLEM_TYPES, arguments["activation"])
+    return keys
 
 
 def _class_keys(arguments):

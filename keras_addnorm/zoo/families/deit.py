@@ -6,7 +6,7 @@ Source: Touvron et al., arXiv:2012.12877; names as in transformers' `DeiTModel`.
 import functools
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import keras_hub_images, vit_like
+from keras_addnorm.zoo import heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
 
@@ -63,6 +63,12 @@ FAMILY = Family(
     prefix="deit.",
     anchor="embeddings.cls_token",
     pooler="pooler.dense.weight",
+    heads={
+        "DeiTForImageClassification": heads.image_classifier(),
+        "DeiTForImageClassificationWithTeacher": heads.image_classifier(
+            "cls_classifier", distilled="distillation_classifier"
+        ),
+    },
     head_prefixes=("classifier.", "cls_classifier.", "distillation_classifier.", "decoder."),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | {"encoder_stride"},  # of the decoder for pretraining

@@ -6,7 +6,7 @@ is the class token of the sequence output.
 
 from keras_addnorm.models import ImageEncoder
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import dinov2_like, keras_hub_images, vit_like
+from keras_addnorm.zoo import dinov2_like, heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
 from keras_addnorm.zoo.weight import Weight
@@ -109,6 +109,7 @@ FAMILY = Family(
     weights=dinov2_like.weights,
     prefix="dinov2.",
     anchor="embeddings.cls_token",
+    heads={"Dinov2ForImageClassification": heads.image_classifier(pooling=["cls", "mean"])},
     head_prefixes=("classifier.",),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | dinov2_like.IGNORED_KEYS | {"use_mask_token"},

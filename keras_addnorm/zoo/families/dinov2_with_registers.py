@@ -4,7 +4,7 @@ Source: Darcet et al., arXiv:2309.16588; names as in transformers' `Dinov2WithRe
 """
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import dinov2_like, vit_like
+from keras_addnorm.zoo import dinov2_like, heads, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family
 
@@ -39,6 +39,9 @@ FAMILY = Family(
     weights=dinov2_like.weights,
     prefix="dinov2_with_registers.",
     anchor="embeddings.cls_token",
+    heads={
+        "Dinov2WithRegistersForImageClassification": heads.image_classifier(pooling=["cls", "mean"])
+    },
     head_prefixes=("classifier.",),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | dinov2_like.IGNORED_KEYS,

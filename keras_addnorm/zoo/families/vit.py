@@ -4,7 +4,7 @@ Source: Dosovitskiy et al., arXiv:2010.11929; names as in transformers' `ViTMode
 """
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import keras_hub_images, vit_like
+from keras_addnorm.zoo import heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
 
@@ -118,6 +118,7 @@ FAMILY = Family(
     prefix="vit.",
     anchor="embeddings.cls_token",
     pooler="pooler.dense.weight",
+    heads={"ViTForImageClassification": heads.image_classifier()},
     head_prefixes=("classifier.", "decoder."),
     buffers=frozenset({vit_like.MASK_TOKEN}),
     ignored_keys=IGNORED_KEYS | {"encoder_stride"},  # of the decoder for pretraining

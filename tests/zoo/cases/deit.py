@@ -7,14 +7,14 @@ CASES = {
     "plain": ("DeiTModel", {}),
     "changed": ("DeiTModel", {**CHANGED, "pooler_act": "gelu"}),
     "classifier": ("DeiTForImageClassification", CHANGED),
-    "teacher": ("DeiTForImageClassificationWithTeacher", {}),
+    "teacher": ("DeiTForImageClassificationWithTeacher", {"num_labels": 3}),
     "masked images": ("DeiTForMaskedImageModeling", {"encoder_stride": 4}),
     "relu, wide": ("DeiTModel", {"hidden_act": "relu", "intermediate_size": 70}),
     "no bias": ("DeiTModel", {"qkv_bias": False}),
     "high images": ("DeiTModel", {"image_size": [20, 8]}),
     "deep": ("DeiTModel", {"num_hidden_layers": 5}),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "teacher")
 
 _HUB = {"num_layers": 2, "num_heads": 4, "hidden_dim": 16, "intermediate_dim": 24}
 HUB = [

@@ -15,4 +15,4 @@ CASES = {
     "no bias": ("Dinov2WithRegistersModel", {"qkv_bias": False}),
     "deep": ("Dinov2WithRegistersModel", {"num_hidden_layers": 5}),
 }
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "classifier")

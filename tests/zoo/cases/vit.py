@@ -22,6 +22,8 @@ CASES = {
     "plain": ("ViTModel", {}),
     "changed": ("ViTModel", {**CHANGED, "pooler_act": "gelu"}),
     "classifier": ("ViTForImageClassification", CHANGED),
+    "labels": ("ViTForImageClassification", {"id2label": {0: "cat", 1: "dog", 2: "mat"}}),
+    "one class": ("ViTForImageClassification", {"num_labels": 1}),
     "masked images": ("ViTForMaskedImageModeling", {"encoder_stride": 4}),
     "relu, wide": ("ViTModel", {"hidden_act": "relu", "intermediate_size": 70}),
     "silu": ("ViTModel", {"hidden_act": "silu"}),
@@ -36,7 +38,7 @@ CASES = {
     "deep": ("ViTModel", {"num_hidden_layers": 5}),
     "pair": ("ViTModel", {"image_size": [12, 12], "patch_size": [4, 4]}),
 }
-FIXTURES = ("plain", "changed")
+FIXTURES = ("plain", "changed", "labels")
 
 _HUB = {"num_layers": 2, "num_heads": 4, "hidden_dim": 16, "mlp_dim": 24}
 HUB = [
