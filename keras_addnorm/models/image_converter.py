@@ -1,12 +1,11 @@
 """From pixels of any size to the inputs of an `ImageEncoder`."""
 
-import sys
-
 import keras
 import numpy as np
 from keras_hub import layers as hub
 
 from keras_addnorm.layers import checks
+from keras_addnorm.models import graph
 from keras_addnorm.models.image_encoder import ImageEncoder
 from keras_addnorm.models.resampling import KERNELS, resize
 
@@ -81,12 +80,12 @@ class ImageConverter(hub.ImageConverter):
     def call(self, inputs):
         if isinstance(inputs, dict):
             return {**inputs, "images": self.call(inputs["images"])}
-        tf = sys.modules.get("tensorflow")
-        if tf is None or tf.executing_eagerly():
+        if not graph.in_graph():
             return keras.ops.convert_to_tensor(self._convert(inputs))
-        outputs = tf.numpy_function(self._convert, [inputs], tf.float32)
-        shape = inputs.shape.as_list()
-        outputs.set_shape([*shape[:-3], *self.image_size, shape[-1]])
+        shape = (*inputs.shape[:-3], *self.image_size, inputs.shape[-1])
+        (outputs,) = graph.call_in_graph(
+            lambda images: [self._convert(images)], [inputs], [keras.KerasTensor(shape, "float32")]
+        )
         return outputs
 
     def _convert(self, images):

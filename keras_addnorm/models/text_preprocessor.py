@@ -5,7 +5,7 @@ import numpy as np
 from keras_hub import models as hub
 
 from keras_addnorm.layers import checks
-from keras_addnorm.models import text_inputs
+from keras_addnorm.models import graph, text_inputs
 from keras_addnorm.models.tokenizer import Tokenizer
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
@@ -71,9 +71,9 @@ class TextPreprocessor(hub.Preprocessor):
             made = self._prepare(*parts)
             return made if is_batch else keras.tree.map_structure(lambda array: array[0], made)
 
-        if text_inputs.in_graph():
+        if graph.in_graph():
             shape = tuple(parts[0].shape[:1]) if is_batch else ()
-            made = text_inputs.call_in_graph(prepare, parts, self._specs(shape, len(parts)))
+            made = graph.call_in_graph(prepare, parts, self._specs(shape, len(parts)))
         else:
             made = keras.tree.map_structure(keras.ops.convert_to_tensor, prepare(*parts))
         return keras.utils.pack_x_y_sample_weight(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras_hub import tokenizers as hub
 
-from keras_addnorm.models import text_inputs
+from keras_addnorm.models import graph, text_inputs
 from keras_addnorm.models.transformer_encoder import TransformerEncoder
 
 FILE = "tokenizer.json"
@@ -176,7 +176,7 @@ class Tokenizer(hub.Tokenizer):
 
     def tokenize(self, inputs):
         """Token ids of a string or of several; see the call arguments."""
-        if text_inputs.in_graph():
+        if graph.in_graph():
             return self._tokenize_in_graph(inputs)
         texts, is_batch = text_inputs.to_texts(inputs)
         ids = [e.ids for e in self.encode(texts, add_special_tokens=False)]
