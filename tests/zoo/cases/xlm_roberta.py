@@ -4,5 +4,5 @@ from tests.zoo.cases import roberta
 
 BASE = roberta.BASE
 CASES = {name: (f"XLM{cls}", keys) for name, (cls, keys) in roberta.CASES.items()}
-FIXTURES = ("plain",)
+FIXTURES = ("plain", "tokens")
 HUB = roberta.HUB
