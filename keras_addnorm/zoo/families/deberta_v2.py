@@ -10,7 +10,7 @@ Source: He et al., arXiv:2006.03654 and arXiv:2111.09543; names as in transforme
 import dataclasses
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, keras_hub_like
+from keras_addnorm.zoo import bert_like, deberta_heads, keras_hub_like
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS, key_of
 from keras_addnorm.zoo.family import Family, KerasHub
 from keras_addnorm.zoo.weight import Weight, dense, norm, table
@@ -39,7 +39,7 @@ def _encoder_config(config):
     position = _position(config, length)
     if absolute and position:
         embedding["position"] = "learned"
-    convolution = _convolution(config)
+    convolution = _convolution(config, width)
     return {
         **arguments,
         "epsilon": config.number("layer_norm_eps", 1e-30, 1.0, default=1e-7),
@@ -86,12 +86,16 @@ def _position(config, length):
     }
 
 
-def _convolution(config):
+def _convolution(config, width):
     size = config.integer("conv_kernel_size", low=0, high=MAX_KERNEL_SIZE, default=0)
     activation = config.mapped("conv_act", ACTIVATIONS, default="tanh")
     groups = config.integer("conv_groups", high=MAX_SIZE, default=1)
     if size and size % 2 == 0:
         config.problems.append(f"config key `conv_kernel_size` must be odd, got {size}")
+    if size and width % groups:
+        config.problems.append(
+            f"config key `conv_groups` must divide `hidden_size`, got {groups} and {width}"
+        )
     return {"kernel_size": size, "activation": activation, "groups": groups} if size else None
 
 
@@ -260,6 +264,7 @@ FAMILY = Family(
     weights=_weights,
     prefix="deberta.",
     anchor="embeddings.word_embeddings.weight",
+    heads=deberta_heads.all_heads(),
     head_prefixes=(
         *("cls.", "lm_predictions.", "mask_predictions.", "pooler.", "classifier.", "qa_outputs."),
     ),
@@ -274,6 +279,7 @@ FAMILY = Family(
         "pooler_hidden_act",
         "pooler_hidden_size",
     },
+    renames=deberta_heads.RENAMES,
     keras_hub=KerasHub(
         backbone="DebertaV3Backbone",
         encoder_config=_from_keras_hub,

@@ -1,5 +1,7 @@
 """DeBERTa-v2 and v3."""
 
+from tests.zoo.cases.text_heads import heads
+
 # As DeBERTaV3, with less of everything.
 BASE = {
     "vocab_size": 29,
@@ -78,8 +80,16 @@ CASES = {
     "large epsilon": ("DebertaV2Model", {"layer_norm_eps": 1e-1, "conv_kernel_size": 3}),
     "pad id": ("DebertaV2Model", {"pad_token_id": 7}),
     "deep": ("DebertaV2Model", {"num_hidden_layers": 5}),
+    **heads("DebertaV2"),
+    "v2_classifier": (
+        "DebertaV2ForSequenceClassification",
+        {**V2, "pooler_hidden_act": "tanh", "pooler_dropout": 0.2, "cls_dropout": 0.3},
+    ),
+    "masked_lm": ("DebertaV2ForMaskedLM", {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}),
+    "masked_lm, narrow": ("DebertaV2ForMaskedLM", {"embedding_size": 6}),
+    "masked_lm, new": ("DebertaV2ForMaskedLM", {"legacy": False}),
 }
-FIXTURES = ("plain", "v2")
+FIXTURES = ("plain", "v2", "v2_classifier", "masked_lm")
 
 _HUB = {
     "vocabulary_size": 29,
