@@ -7,6 +7,7 @@ from keras_addnorm.zoo.keras_hub import from_keras_hub, to_keras_hub
 from keras_addnorm.zoo.load import from_preset, load
 from keras_addnorm.zoo.registry import list_presets
 from keras_addnorm.zoo.sources import resolve
+from keras_addnorm.zoo.trim import trim_vocabulary
 from keras_addnorm.zoo.write import to_hugging_face
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "resolve",
     "to_hugging_face",
     "to_keras_hub",
+    "trim_vocabulary",
 ]
