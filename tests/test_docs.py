@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,9 @@ from keras_addnorm.layers.norms import NORMS
 from keras_addnorm.layers.position_encoding import POSITIONS
 from keras_addnorm.models import RESIDUALS
 from keras_addnorm.models.blocks import ATTENTION_POSITIONS
+from keras_addnorm.zoo import FAMILIES
+from keras_addnorm.zoo.tasks import TASKS
+from tests.zoo.common import DATA, needs_weights
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,6 +71,39 @@ def test_the_table_of_residual_schemes_is_the_registry():
     assert README.split(start)[1].split(end)[0].strip() == residual_table()
     for name in (*NORMS, *POSITIONS, *ATTENTION_POSITIONS):
         assert f"`{name}`" in README
+
+
+def family_table():
+    """The rows of `FAMILIES` in markdown."""
+    rows = ["| `model_type` | tasks with heads | KerasHub | presets |", "|---|---|---|---|"]
+    for name, family in FAMILIES.items():
+        tasks = ", ".join(dict.fromkeys(head.task for head in family.heads.values()))
+        hub = f"`{family.keras_hub.backbone}`" if family.keras_hub else ""
+        tags = sum(len(preset.tags) for preset in family.presets.values())
+        numbers = f"{len(family.presets)}, {tags} checkpoints"
+        rows.append(f"| `{name}` | {tasks} | {hub} | {numbers} |")
+    return "\n".join(rows)
+
+
+def test_the_table_of_families_is_the_registry():
+    start, end = (
+        f"<!-- families: {words} -->" for words in ("checked by tests/test_docs.py", "end")
+    )
+    assert README.split(start)[1].split(end)[0].strip() == family_table()
+    for task in TASKS:
+        assert task in README
+
+
+@needs_weights
+def test_the_example_of_the_zoo_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DATA / "bert_tokens", "folder", ignore=lambda *_: ["reference.safetensors"])
+    code = README.split("## The zoo")[1].split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code.replace('task="auto"', 'task="auto", preprocessor=None'), names)  # noqa: S102
+    assert (tmp_path / "minilm_again" / "model.safetensors").is_file()
+    assert names["backbone"].num_layers == 6
+    assert names["small"].count_params() < names["embedder"].count_params()
 
 
 def test_the_example_of_options_runs_as_it_stands():
