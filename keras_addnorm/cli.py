@@ -76,6 +76,7 @@ def build_parser():
         help="encoder, embed, classify, classify_tokens, answer, fill_mask or classify_images; "
         "default: what the checkpoint was made for",
     )
+    convert.add_argument("--image-size", type=int, metavar="N", help="take images of N x N pixels")
     convert.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
     convert.add_argument("--json", action="store_true", help="print JSON")
     convert.set_defaults(run="import_checkpoint")

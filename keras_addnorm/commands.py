@@ -131,9 +131,14 @@ def import_checkpoint(args, progress):
     refuse_existing([path], args.overwrite, marker="config.json")
     progress(f"importing {args.source}")
     if args.source.endswith(".keras"):
+        if args.image_size is not None:
+            raise ValueError(
+                "A .keras file has the image size it was saved with. "
+                f"Received: --image-size {args.image_size}. Leave it out."
+            )
         model = load(args.source)
     else:
-        model = from_preset(args.source, task=tasks[args.task])
+        model = from_preset(args.source, task=tasks[args.task], image_size=args.image_size)
     progress(f"saving {path}")
     save(model, path, args.overwrite)
     size, digest = size_and_digest(path)

@@ -186,3 +186,12 @@ def test_import(run, tmp_path, embedder_folder, out):
     )
     assert code == 0 and "TransformerEncoder" in text
     assert_error(run("import", embedder_folder, tmp_path / "n", "--task", "x"), "--task is one of")
+
+
+def test_import_for_another_image_size(run, tmp_path):
+    source, out = DATA / "dinov2_plain", tmp_path / "m.keras"
+    code, text, _ = run("import", source, out, "--image-size", "8")
+    assert code == 0 and "ImageEncoder" in text
+    assert zoo.load(out).image_shape == (8, 8, 3)
+    again = ("import", out, tmp_path / "n.keras", "--image-size", "8")
+    assert_error(run(*again), "has the image size it was saved with", "Leave it out")

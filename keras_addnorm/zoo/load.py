@@ -12,6 +12,7 @@ from keras_addnorm.zoo import registry
 from keras_addnorm.zoo.convert import from_hugging_face
 from keras_addnorm.zoo.errors import CheckpointError
 from keras_addnorm.zoo.keras_hub import from_keras_hub, has_family
+from keras_addnorm.zoo.positions import resize
 from keras_addnorm.zoo.sources import MAX_JSON_BYTES, PACKAGES, read_object, resolve
 from keras_addnorm.zoo.tasks import task_class
 
@@ -43,7 +44,7 @@ def load(source):
     return from_preset(source, task="auto")
 
 
-def from_preset(name, task=None, dtype="float32"):
+def from_preset(name, task=None, dtype="float32", image_size=None):
     """Builds a published encoder, or a task over it, by name or from where its weights are.
 
     Args:
@@ -55,6 +56,8 @@ def from_preset(name, task=None, dtype="float32"):
         task: `None` for the encoder; `"auto"` for what the weights were made for; or a task, as
             in `from_hugging_face`.
         dtype: dtype policy of the layers.
+        image_size: int or `(height, width)`, for published names and Hugging Face checkpoints of
+            images, as in `from_hugging_face`.
 
     Returns:
         A `TransformerEncoder` or `ImageEncoder`, or a task of `keras_addnorm.models`; what
@@ -62,7 +65,7 @@ def from_preset(name, task=None, dtype="float32"):
 
     Raises:
         CheckpointError: listing everything about a checkpoint that cannot be honoured.
-        ValueError: on an unknown name or task.
+        ValueError: on an unknown name or task, or an `image_size` where there is none.
         ImportError: if the package that carries the weights is not installed.
         OSError: if weights can be had neither from the cache nor from the network.
 
@@ -75,8 +78,9 @@ def from_preset(name, task=None, dtype="float32"):
     """
     found = registry.find(name)
     if found is not None:
-        return _from_registry(name, *found, task, dtype)
+        return _from_registry(name, *found, task, dtype, image_size)
     if str(name).startswith(KAGGLE) or name in Backbone.presets:
+        _refuse_image_size(name, image_size)
         return _from_keras_hub(str(name), task, dtype)
     close = difflib.get_close_matches(str(name), registry.list_presets(), n=3)
     try:
@@ -86,22 +90,35 @@ def from_preset(name, task=None, dtype="float32"):
         raise ValueError(f"{error}{hint}") from None
     config = read_object(folder, "config.json")
     if "registered_name" in config:
+        _refuse_image_size(name, image_size)
         return _load_preset(folder, config, task, dtype)
-    return from_hugging_face(folder, task=task, dtype=dtype)
+    return from_hugging_face(folder, task=task, dtype=dtype, image_size=image_size)
 
 
-def _from_registry(name, family, preset, published, task, dtype):
+def _refuse_image_size(name, image_size):
+    if image_size is not None:
+        raise ValueError(
+            "`image_size` is for published names and for Hugging Face checkpoints; a preset of "
+            f"Keras has the size it was saved with. Received: image_size={image_size!r} for "
+            f"{str(name)!r}. Leave it out."
+        )
+
+
+def _from_registry(name, family, preset, published, task, dtype, image_size):
     if published is not None:
         at_hand = published.package in PACKAGES
         source = published.package if at_hand else f"hf://{published.repository}"
-        return from_hugging_face(source, task=task, dtype=dtype)
+        return from_hugging_face(source, task=task, dtype=dtype, image_size=image_size)
     if task not in (None, "auto"):
         tags = ", ".join(f"'{name}.{tag}'" for tag in preset.tags) or "a checkpoint"
         raise ValueError(
             f"{name!r} is an architecture without weights, so it has no task. "
             f"Received: task={task!r}. Pass {tags}, or build the task over the encoder."
         )
-    return family.encoder(**registry.encoder_config(family, preset), dtype=dtype)
+    config = registry.encoder_config(family, preset)
+    if image_size is not None:
+        config, _ = resize(family, config, (), None, image_size)
+    return family.encoder(**config, dtype=dtype)
 
 
 def _from_keras_hub(name, task, dtype):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from keras_addnorm import zoo
 from keras_addnorm.zoo import CheckpointError
 from keras_addnorm.zoo.image_processing import (
     FILE,
@@ -13,7 +14,7 @@ from keras_addnorm.zoo.image_processing import (
     write_image_processor,
 )
 from tests.common import to_numpy
-from tests.zoo.common import DATA
+from tests.zoo.common import DATA, copy_checkpoint
 from tests.zoo.image_processors import PROCESSORS
 
 FOLDER = DATA / "image_processors"
@@ -103,6 +104,36 @@ def test_what_cannot_be_honoured_is_refused(tmp_path, settings, reason):
     with pytest.raises(CheckpointError, match=reason) as caught:
         image_preprocessor_of(tmp_path, {"image_shape": [8, 8, 3]})
     assert all(FILE in problem for problem in caught.value.problems)
+
+
+def classifier(tmp_path, name="vit_labels", **settings):
+    """A checkpoint of a classifier of images of 12 x 12 pixels, with its settings."""
+    folder = copy_checkpoint(tmp_path, name)
+    kind = "BitImageProcessor" if "dinov2" in name else "ViTImageProcessor"
+    return write(folder, image_processor_type=kind, **settings)
+
+
+def test_a_classifier_brings_its_preprocessor(tmp_path, rng):
+    folder = classifier(tmp_path, size={"height": 12, "width": 12}, resample=3)
+    task = zoo.from_hugging_face(folder, task="auto")
+    images = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((20, 33), (9, 14))]
+    logits = to_numpy(task({"images": task.preprocessor(images)}))
+    assert [row[0][0] for row in task.classify(images)] == [
+        ("cat", "dog", "mat")[i] for i in logits.argmax(-1)
+    ]
+    zoo.to_hugging_face(task, tmp_path / "back")
+    again = zoo.from_hugging_face(tmp_path / "back", task="auto")
+    np.testing.assert_array_equal(to_numpy(again({"images": again.preprocessor(images)})), logits)
+
+
+def test_dinov2_is_imported_for_the_size_of_its_preprocessor(tmp_path):
+    settings = {"image_mean": [0.5] * 2, "image_std": [0.5] * 2, "size": 5, "crop_size": 4}
+    folder = classifier(tmp_path, "dinov2_with_registers_classifier", **settings)
+    with pytest.raises(CheckpointError, match=r"of size \[4, 4\], the encoder takes \[8, 8\]"):
+        zoo.from_hugging_face(folder, task="auto")
+    task = zoo.from_hugging_face(folder, task="auto", image_size=4)
+    image = np.zeros((7, 9, 2), "uint8")
+    assert task({"images": task.preprocessor(image[None])}).shape == (1, 2)
 
 
 def test_without_a_file(tmp_path):

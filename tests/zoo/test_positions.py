@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import keras_addnorm
 from keras_addnorm import zoo
 from keras_addnorm.zoo.positions import interpolate
 from tests.common import to_numpy
@@ -73,6 +74,16 @@ def test_the_checkpoints_own_image_size_changes_nothing():
     same = zoo.from_hugging_face(DATA / "vit_plain", image_size=12)
     for a, b in zip(same.weights, zoo.from_hugging_face(DATA / "vit_plain").weights, strict=True):
         np.testing.assert_array_equal(to_numpy(a), to_numpy(b))
+
+
+def test_presets_take_an_image_size(tmp_path):
+    name = "vit_tiny_patch16_224"
+    assert keras_addnorm.from_preset(name, image_size=(32, 48)).image_shape == (32, 48, 3)
+    encoder = keras_addnorm.from_preset(DATA / "vit_plain", image_size=8)
+    assert encoder.image_shape == (8, 8, 3)
+    encoder.save_to_preset(str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match="has the size it was saved with.*Leave it out"):
+        keras_addnorm.from_preset(tmp_path / "saved", image_size=8)
 
 
 @pytest.mark.parametrize(
