@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.masking import clear_padding, multiply_masks, penalty, with_attached
-from keras_addnorm.layers.shapes import reshape
+from keras_addnorm.layers.shapes import positions, reshape
 
 # The floor under a norm before dividing by it, as in torch.nn.functional.normalize.
 NORM_FLOOR = 1e-12
@@ -16,23 +16,22 @@ def _mean(x, keep):
 
 
 def _weighted_mean(x, keep):
-    positions = _positions(x)
-    return _weighted(x, positions if keep is None else ops.multiply(positions, keep))
+    numbers = _numbers(x)
+    return _weighted(x, numbers if keep is None else ops.multiply(numbers, keep))
 
 
 def _last(x, keep):
     if keep is None:
         return ops.reshape(x[:, -1:], (-1, x.shape[-1]))
-    positions = ops.multiply(_positions(x), keep)  # 0 where masked
-    after = ops.subtract(ops.max(positions, axis=1, keepdims=True), positions)
+    numbers = ops.multiply(_numbers(x), keep)  # 0 where masked
+    after = ops.subtract(ops.max(numbers, axis=1, keepdims=True), numbers)
     # 1 at the largest number and 0 at smaller ones; times `keep` for a sequence of padding only.
     return _weighted(x, ops.multiply(keep, ops.relu(ops.subtract(1.0, after))))
 
 
-def _positions(x):
+def _numbers(x):
     """The numbers 1, 2, ... of the positions, float32 `(1, length)`."""
-    length = ops.shape(x)[1]
-    return ops.reshape(ops.arange(1, length + 1, dtype="float32"), (1, -1))
+    return ops.expand_dims(ops.cast(ops.add(positions(x), 1), "float32"), 0)
 
 
 def _weighted(x, weights):
@@ -142,7 +141,7 @@ class SequencePooling(keras.layers.Layer):
         if self.skip and self.pooling == "cls":
             x = x[:, self.skip :]
         elif self.skip:  # Not a slice, which a runtime refuses while it does not know the length.
-            later = ops.greater(_positions(x), self.skip)
+            later = ops.greater(_numbers(x), self.skip)
             keep = multiply_masks([ops.cast(later, "float32"), keep])
         pooled = POOLINGS[self.pooling](ops.cast(x, "float32"), keep)
         if self.output_dim is not None:

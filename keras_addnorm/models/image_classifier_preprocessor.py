@@ -19,7 +19,8 @@ class ImageClassifierPreprocessor(hub.ImageClassifierPreprocessor):
         y, sample_weight: passed through.
 
     Output shape:
-        That of the converter; with `y`, a tuple of it and `y`.
+        A dict of `images`, the inputs of the task, each of the converter's shape; with `y`, a
+        tuple of it and `y`.
 
     Example:
 
@@ -34,4 +35,6 @@ class ImageClassifierPreprocessor(hub.ImageClassifierPreprocessor):
 
     def call(self, x, y=None, sample_weight=None):
         # Not KerasHub's `call`, which makes one tensor of images of several sizes.
-        return keras.utils.pack_x_y_sample_weight(self.image_converter(x), y, sample_weight)
+        x = self.image_converter(x)
+        x = x if isinstance(x, dict) else {"images": x}
+        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)

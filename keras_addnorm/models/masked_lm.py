@@ -163,10 +163,10 @@ class TokenLogits(keras.layers.Layer):
     def call(self, h):
         rows, parts = flatten(h), []  # [batch * masks, features]
         if self.tied_dim:
-            tied = self.token_embedding(rows[:, : self.tied_dim], reverse=True)
+            tied = self.token_embedding(rows[..., : self.tied_dim], reverse=True)
             parts.append(widen(saturate(tied)))
         if self.dense is not None:
-            parts.append(widen(saturate(self.dense(rows[:, self.tied_dim :]))))
+            parts.append(widen(saturate(self.dense(rows[..., self.tied_dim :]))))
         if self.bias is not None:
             parts.append(widen(ops.convert_to_tensor(self.bias)))
         logits = narrow(functools.reduce(ops.add, parts), self.variable_dtype)

@@ -21,6 +21,7 @@ from keras_addnorm.layers import (
 )
 from keras_addnorm.layers.masking import attached_mask
 from keras_addnorm.layers.norms import MOMENTUM
+from keras_addnorm.layers.relative_embedding import distance_rows
 
 
 def stand_in(trace, layer, name):
@@ -53,8 +54,11 @@ class Traced:
         self.trace, self.layer, self.label = trace, layer, name
 
     def __getattr__(self, name):
-        if name == "compute_dtype":
+        if name in ("compute_dtype", "variable_dtype"):
             return "float32"
+        attribute = getattr(type(self.layer), name, None)
+        if isinstance(attribute, property) and not _is_core(attribute.fget):
+            return attribute.fget(self)
         for cls, methods in METHODS.items():
             if isinstance(self.layer, cls) and name in methods:
                 return functools.partial(methods[name], self)
@@ -89,6 +93,7 @@ class Copied:
     """A copy of a core layer, in float32 and with the weights."""
 
     cls = None  # of the copy, where it is not that of the layer
+    compute_dtype = "float32"
 
     def __init__(self, trace, layer, name):
         self.layer, self.loaded = layer, False
@@ -247,18 +252,19 @@ def _relative(self, x):
 
 def _relative_embedding(self, x):
     """The rows of distances -(length - 1) to 0, and then of 1 to length, the last never used."""
-    where, outputs = self.trace.positions(x), {}
-    last, table = ops.max(where), self.trace.lookup(self.label, self.layer.relative_embeddings)
-    sizes = ops.subtract(last, where), ops.minimum(ops.add(where, 1), last)
-    middle = self.max_sequence_length - 1
-    for name, every in self._rows.items():
-        tables = every[middle::-1], every[middle:-1]
+    where, table = self.trace.positions(x), self.layer.relative_embeddings
+    last = ops.max(where)
+    sizes = [ops.subtract(last, where), ops.minimum(ops.add(where, 1), last)]
+    far, outputs = np.arange(self.max_sequence_length), {}
+    for name, sign in (("relative_keys", -1), ("relative_queries", 1)):
+        tables = [distance_rows(sign * d, self.bucket_size, self.max_distance) for d in (-far, far)]
         rows = [
             self.trace.lookup(self.label, part.astype("float32")[:, None])(size)
             for part, size in zip(tables, sizes, strict=True)
         ]
         rows = ops.cast(ops.squeeze(ops.concatenate(rows), -1), "int32")
-        outputs[name] = ops.expand_dims(self.norm_layer(table(rows)), 0)
+        rows = self.norm_layer(self.trace.lookup(self.label, table)(rows))
+        outputs[name] = ops.expand_dims(rows, 0)
     return outputs
 
 

@@ -16,9 +16,10 @@ class QuestionAnswering(EncoderTask, hub.Task):
 
         start_logits, end_logits = head(encoder(token_ids, padding_mask))
 
-    A KerasHub `Task`. The logits are those of all positions, padding too; `decode_spans` turns
-    them into spans of the positions that may hold the answer. ModernBERT's head has the
-    `head_options` that `TextClassifier` names; the others' are the default.
+    A KerasHub `Task`: with a preprocessor, `fit` takes questions, contexts and the characters of
+    the answers, and `answer` finds them. The logits are those of all positions, padding too;
+    `decode_spans` turns them into spans of the positions that may hold the answer. ModernBERT's
+    head has the `head_options` that `TextClassifier` names; the others' are the default.
 
     Args:
         backbone: the encoder, a `TransformerEncoder`.
@@ -43,6 +44,9 @@ class QuestionAnswering(EncoderTask, hub.Task):
     task = QuestionAnswering(TransformerEncoder(vocabulary_size=30522, num_segments=2))
     outputs = task.predict({"token_ids": ids, "padding_mask": mask, "segment_ids": segments})
     spans = decode_spans(**outputs, mask=segments * mask)  # the second segment is the text
+
+    task.preprocessor = QuestionAnsweringPreprocessor(tokenizer, sequence_length=384)
+    task.answer((["Who wrote?"], ["Ada Lovelace wrote."]))  # [("Ada Lovelace", 0.98)]
     ```
 
     Source: Devlin et al., arXiv:1810.04805, section 4.2.
@@ -90,6 +94,39 @@ class QuestionAnswering(EncoderTask, hub.Task):
         if metrics == "auto":
             metrics = {name: [keras.metrics.SparseCategoricalAccuracy()] for name in names}
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
+
+    def answer(self, x, max_span_length=30, no_answer=False, **kwargs):
+        """The most probable answers.
+
+        Args:
+            x: a tuple `(questions, contexts)` of strings, or of lists of strings.
+            max_span_length: int, most tokens of an answer.
+            no_answer: bool, whether the answer may be none (SQuAD 2.0), an empty string.
+            **kwargs: passed on to `predict`.
+
+        Returns:
+            For each question a pair `(answer, probability)`; see `decode_spans`. Empty with a
+            probability of 0 where nothing is left of a context.
+
+        Raises:
+            ValueError: if there is no preprocessor.
+        """
+        if self.preprocessor is None:
+            raise ValueError(
+                "QuestionAnswering: `answer` needs a preprocessor, which tells tokens from text. "
+                "Received: preprocessor=None. Pass a QuestionAnsweringPreprocessor, or use "
+                "`predict` and `decode_spans`."
+            )
+        x = tuple([texts] if isinstance(texts, str) else list(texts) for texts in x)
+        inputs = self.preprocess_samples(x)
+        # Not KerasHub's `predict`, which would preprocess once more.
+        outputs = keras.Model.predict(self, inputs, **{"verbose": 0, **kwargs})
+        mask = self.preprocessor.offsets(x)[..., 0] >= 0
+        mask[:, 0] = no_answer
+        spans = decode_spans(**outputs, mask=mask, max_span_length=max_span_length)
+        spans = [best[0] if best else (0, 0, 0.0) for best in spans]
+        first, last, probabilities = zip(*spans, strict=True)
+        return list(zip(self.preprocessor.answers(x, first, last), probabilities, strict=True))
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, **self._head_config()}

@@ -5,10 +5,10 @@ from keras import ops
 from keras_hub import models as hub
 
 from keras_addnorm.models.classifier import Classifier
-from keras_addnorm.models.token_classifier_preprocessor import TokenClassifierPreprocessor
-
-# The label of positions that do not count, as in torch and transformers.
-IGNORED = -100
+from keras_addnorm.models.token_classifier_preprocessor import (
+    IGNORED,
+    TokenClassifierPreprocessor,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_addnorm")
@@ -118,12 +118,14 @@ class TokenClassifier(Classifier, hub.Task):
         """The most probable class of each unpadded position.
 
         Args:
-            x: with a preprocessor a string or strings, else the inputs as a dict of arrays.
+            x: with a preprocessor a string, strings, or lists of words; else the inputs as a dict
+                of arrays.
             **kwargs: passed on to `predict`.
 
         Returns:
-            For each sequence a list of pairs `(label, probability)`, one a token; see
-            `TextClassifier.classify`.
+            For each sequence a list of pairs `(label, probability)`, one a token, special tokens
+            too; see `TextClassifier.classify`. The preprocessor's `offsets` and `word_ids` say
+            which characters and words the tokens are.
         """
         inputs = self.preprocess_samples([x] if isinstance(x, str) else x)
         # Not KerasHub's `predict`, which would preprocess once more.

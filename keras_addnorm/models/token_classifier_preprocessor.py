@@ -6,6 +6,7 @@ import numpy as np
 from keras_addnorm.models import text_inputs
 from keras_addnorm.models.text_preprocessor import TextPreprocessor
 
+# The label of positions that do not count, as in torch and transformers.
 IGNORED = -100
 
 

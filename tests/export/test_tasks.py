@@ -3,6 +3,7 @@
 import pytest
 
 from keras_addnorm import export
+from keras_addnorm.models import MaskedLMPreprocessor
 from tests.common import word_piece
 from tests.models import tasks
 
@@ -50,8 +51,6 @@ def test_dynamic_int8(rng, tmp_path):
 
 
 def test_a_masking_preprocessor_does_not_fill_in_the_samples(rng, tmp_path):
-    from keras_addnorm.models import MaskedLMPreprocessor
-
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "##s", "dog", "the"]
     model, _ = tasks.make("masked", rng)
     model.preprocessor = MaskedLMPreprocessor(word_piece(words), 8, mask_selection_length=2)

@@ -98,7 +98,7 @@ def test_image_classifier(rng, pooling):
 
 def test_image_classifier_takes_arrays(rng):
     task, inputs = tasks.make("image", rng)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     want = task.predict(inputs, verbose=0)
     np.testing.assert_array_equal(task.predict(inputs["images"], verbose=0), want)
     assert task.classify(inputs["images"]) == task.classify(inputs)
@@ -124,7 +124,7 @@ def test_image_classifier_of_images_of_any_sizes(rng, tmp_path):
     preprocessor = ImageClassifierPreprocessor(ImageConverter((8, 12), mean=0.5, std=[0.5, 1, 2]))
     task, _ = tasks.make("image", rng, preprocessor=preprocessor)
     images = [rng.integers(0, 256, (*size, 3)).astype("uint8") for size in ((9, 14), (20, 12))]
-    want = to_numpy(task({"images": preprocessor(images)}))
+    want = to_numpy(task(preprocessor(images)))
     task.compile(run_eagerly=True)
     np.testing.assert_allclose(task.predict(images, verbose=0), want, **TOLERANCE)
     one = task.predict(images[0][None], verbose=0)  # an array, through `tf.data`
@@ -134,14 +134,14 @@ def test_image_classifier_of_images_of_any_sizes(rng, tmp_path):
     ]
     task.save_to_preset(tmp_path / "preset")
     again = ImageClassifier.from_preset(str(tmp_path / "preset"))
-    np.testing.assert_array_equal(to_numpy(again({"images": again.preprocessor(images)})), want)
+    np.testing.assert_array_equal(to_numpy(again(again.preprocessor(images))), want)
 
 
 @pytest.mark.parametrize("labels", [None, tasks.LABELS])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_classify(rng, labels, activation):
     task, inputs = tasks.make("text", rng, labels=labels, activation=activation)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     probabilities = to_numpy(task(inputs)).astype("float64")
     if activation is None:
         probabilities = ACTIVATIONS["softmax"](probabilities)
@@ -154,7 +154,7 @@ def test_classify(rng, labels, activation):
 
 def test_classify_tokens_leaves_padding_out(rng):
     task, inputs = tasks.make("token", rng)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     probabilities = to_numpy(task(inputs))
     got = task.classify(inputs)
     assert [len(row) for row in got] == [6, 4, 2]
@@ -166,7 +166,7 @@ def test_classify_tokens_leaves_padding_out(rng):
 
 def test_classify_of_a_regression_is_its_output(rng):
     task, inputs = tasks.make("regression", rng)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     want = to_numpy(task(inputs))[:, 0]
     got = [pair for ((_, pair),) in task.classify(inputs)]
     np.testing.assert_allclose(got, want, rtol=1e-5)
@@ -209,7 +209,7 @@ def test_strings(rng, name, whose):
 )
 def test_default_loss(rng, name, loss, metrics):
     task, inputs = tasks.make(name, rng)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     labels, outputs = tasks.targets(name, rng), to_numpy(task(inputs)).astype("float64")
     got = task.evaluate(inputs, labels, verbose=0, return_dict=True)
     assert list(got) == ["loss", *metrics] or sorted(got) == sorted(["loss", *metrics])
@@ -226,7 +226,7 @@ def test_default_loss(rng, name, loss, metrics):
 
 def test_labels_of_minus_100_do_not_count(rng):
     task, inputs = tasks.make("token", rng)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     labels = tasks.targets("token", rng)
     ignored = np.where(inputs["padding_mask"] == 1, labels, -100)
     got = task.evaluate(inputs, ignored, verbose=0, return_dict=True)
@@ -267,7 +267,7 @@ def test_lora_trains_the_head_and_the_factors(rng):
     assert {"head/output/kernel", "head/output/bias"} <= paths
     assert all("lora" in path for path in paths if not path.startswith("head/"))
     before = to_numpy(task.head.output_dense.kernel)
-    task.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    task.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
     task.fit(inputs, np.array([0, 1, 2]), verbose=0)
     assert not np.array_equal(to_numpy(task.head.output_dense.kernel), before)
 

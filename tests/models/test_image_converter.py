@@ -90,16 +90,17 @@ def test_in_a_graph_of_tensorflow(rng):
     images, labels = pixels(rng, 4, 9, 17, 3), np.arange(4)
     data = tf.data.Dataset.from_tensor_slices((images, labels))
     for pipeline in (data.batch(2).map(preprocessor), data.map(preprocessor).batch(2)):
-        assert pipeline.element_spec[0].shape.as_list() == [None, 6, 8, 3]
-        got, y = zip(*pipeline, strict=True)
-        np.testing.assert_array_equal(np.concatenate(got), to_numpy(preprocessor(images)))
+        assert pipeline.element_spec[0]["images"].shape.as_list() == [None, 6, 8, 3]
+        x, y = zip(*pipeline, strict=True)
+        got, want = [part["images"] for part in x], preprocessor(images)["images"]
+        np.testing.assert_array_equal(np.concatenate(got), to_numpy(want))
         np.testing.assert_array_equal(np.concatenate(y), labels)
 
 
 def test_labels_pass_through(rng):
     preprocessor = ImageClassifierPreprocessor(ImageConverter(4))
     x, y, weight = preprocessor([pixels(rng, 5, 5, 3)], [1], [0.5])
-    assert x.shape == (1, 4, 4, 3) and (y, weight) == ([1], [0.5])
+    assert x["images"].shape == (1, 4, 4, 3) and (y, weight) == ([1], [0.5])
 
 
 def test_config_and_preset(rng, tmp_path):
@@ -112,7 +113,8 @@ def test_config_and_preset(rng, tmp_path):
         ImageClassifierPreprocessor.from_preset(str(tmp_path)),
     ):
         assert type(again.image_converter) is ImageConverter
-        np.testing.assert_array_equal(to_numpy(again(image)), to_numpy(preprocessor(image)))
+        got, want = again(image)["images"], preprocessor(image)["images"]
+        np.testing.assert_array_equal(to_numpy(got), to_numpy(want))
     assert preprocessor.image_size == (6, 8)
 
 

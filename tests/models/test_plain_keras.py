@@ -1,5 +1,6 @@
 """to_plain_keras: core Keras layers only, the same outputs, files that load without the package."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from keras_hub import models as hub
 from keras_addnorm import export, models
 from keras_addnorm.export.samples import longest_sequence
 from keras_addnorm.layers.activations import ACTIVATIONS
+from keras_addnorm.layers.pooling import POOLINGS
 from keras_addnorm.models import to_plain_keras
 from keras_addnorm.models.task import EncoderTask
 from tests.backends import gradients
@@ -67,7 +69,8 @@ def inputs_of(model, rng):
         return {"images": rng.normal(size=(3, 8, 12, 3)).astype("float32")}
     inputs = encoder_inputs(rng, segments="segment_ids" in model.input)
     if "mask_positions" in model.input:
-        inputs["mask_positions"] = np.array([[0, 1], [1, 0], [0, 0]], "int32")
+        # More positions than features: axes must not be mixed up.
+        inputs["mask_positions"] = rng.integers(0, 6, size=(3, 14), dtype="int32")
     return inputs
 
 
@@ -125,18 +128,34 @@ def test_activations(activation, rng, tmp_path, no_registry):
     check(encoder(rng, **kwargs, feed_forward_options={"gated": True}), rng, tmp_path)
 
 
+HIDDEN = {"hidden_dim": 12, "activation": "gelu", "norm": "layer_norm_no_bias"}
 TASKS = {
-    "mean": lambda e: models.TextEmbedder(e, "mean"),
-    "cls": lambda e: models.TextEmbedder(e, "cls", normalize=False),
-    "max": lambda e: models.TextEmbedder(e, "max"),
-    "masked_lm": lambda e: models.MaskedLM(e, "gelu_tanh"),
+    **{name: functools.partial(models.TextEmbedder, pooling=name) for name in POOLINGS},
+    "matryoshka": functools.partial(models.TextEmbedder, normalize=False, output_dim=4),
+    "masked_lm": functools.partial(models.MaskedLM, activation="gelu_tanh"),
+    "wide_masked_lm": functools.partial(models.MaskedLM, head_options={"hidden_dim": 12}),
+    "untied_masked_lm": functools.partial(models.MaskedLM, tie_weights=False),
+    "text_classifier": functools.partial(
+        models.TextClassifier, num_classes=3, pooling=["cls", "pooler"], activation="softmax"
+    ),
+    "token_classifier": functools.partial(
+        models.TokenClassifier, num_classes=3, head_options=HIDDEN
+    ),
+    "question_answering": models.QuestionAnswering,
 }
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_tasks(task, rng, tmp_path):
-    model = randomize(TASKS[task](encoder(rng, num_segments=2, embedding_norm=True)), rng)
-    check(model, rng, tmp_path)
+def test_tasks(task, rng, tmp_path, no_registry):
+    backbone = encoder(rng, num_segments=2, embedding_norm=True, pooler="tanh")
+    check(randomize(TASKS[task](backbone), rng), rng, tmp_path)
+
+
+@pytest.mark.parametrize("kwargs", [{"pooling": ["cls", "mean"]}, {"distilled": True}], ids=str)
+def test_image_classifiers(kwargs, rng, tmp_path, no_registry):
+    options = {"num_class_tokens": 2, "num_register_tokens": 1}
+    task = models.ImageClassifier(image_encoder(rng, embedding_options=options), 3, **kwargs)
+    check(randomize(task, rng), rng, tmp_path)
 
 
 def test_the_original_is_left_as_it_is(rng):

@@ -6,9 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_addnorm.models import QuestionAnswering, TransformerEncoder, decode_spans
+from keras_addnorm.models import (
+    QuestionAnswering,
+    QuestionAnsweringPreprocessor,
+    TransformerEncoder,
+    decode_spans,
+)
 from tests import reference
-from tests.common import TINY_ENCODER, encoder_inputs, to_numpy, weights_of
+from tests.common import TINY_ENCODER, encoder_inputs, to_numpy, weights_of, word_piece
 from tests.models import tasks
 
 
@@ -27,7 +32,7 @@ def test_learns_where_the_answers_are(rng):
     task = QuestionAnswering(TransformerEncoder(**tasks.ENCODER, dropout=0.0))
     inputs = encoder_inputs(rng)
     first, last = np.array([1, 0, 0]), np.array([4, 2, 1])
-    task.compile(keras.optimizers.Adam(0.05), jit_compile=False)
+    task.compile(keras.optimizers.Adam(0.05), run_eagerly=True)
     labels = {"start_logits": first, "end_logits": last}
     losses = task.fit(inputs, labels, epochs=20, verbose=0).history["loss"]
     assert losses[-1] < 0.3 * losses[0]
@@ -37,7 +42,7 @@ def test_learns_where_the_answers_are(rng):
 
 def test_default_loss_is_the_mean_of_both(rng):
     task, inputs = tasks.make("answer", rng)
-    task.compile(jit_compile=False)
+    task.compile(run_eagerly=True)
     labels = tasks.targets("answer", rng)
     got = task.evaluate(inputs, labels, verbose=0, return_dict=True)
     entropies = []
@@ -79,6 +84,56 @@ def test_padding_never_wins_and_no_answer_is_the_first_token():
     assert (first, last) == (2, 2) and 0 < probability < 1
     assert decode_spans(start, end, [[1, 0, 1, 0]])[0][0][:2] == (0, 0)
     assert decode_spans(start, end, [[0, 0, 0, 0]]) == [[]]
+
+
+# [CLS] the cat ? [SEP] A dog sat . [SEP]: the rest of the context is cut off.
+QUESTION, CONTEXT = "The cat?", "A dog sat. The cat sat."
+CHARACTERS = {5: (0, 1), 6: (2, 5), 7: (6, 9), 8: (9, 10)}
+
+
+def answering(rng):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "dog", "the"]
+    task, _ = tasks.make("answer", rng)
+    task.preprocessor = QuestionAnsweringPreprocessor(word_piece(words), sequence_length=10)
+    task.compile(run_eagerly=True)
+    return task
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "no_answer", "want"),
+    [
+        (6, 7, False, "dog sat"),
+        (1, 2, False, None),  # words of the question
+        (8, 9, False, None),  # a special token
+        (0, 0, False, None),
+        (0, 0, True, ""),
+    ],
+)
+def test_answer(rng, monkeypatch, first, last, no_answer, want):
+    outputs = {name: np.full((2, 10), -9.0) for name in ("start_logits", "end_logits")}
+    outputs["start_logits"][:, first] = outputs["end_logits"][:, last] = 9.0
+    monkeypatch.setattr(keras.Model, "predict", lambda self, x, **kwargs: outputs)
+    got = answering(rng).answer(([QUESTION] * 2, [CONTEXT] * 2), no_answer=no_answer)
+    assert len(got) == 2 and got[0] == got[1]
+    answer, probability = got[0]
+    if want is None:
+        assert answer and answer in CONTEXT and probability < 0.5
+    else:
+        assert answer == want and probability > 0.99
+
+
+def test_answer_is_that_of_predict_and_decode_spans(rng):
+    task = answering(rng)
+    inputs = task.preprocess_samples(([QUESTION], [CONTEXT]))
+    mask = np.isin(np.arange(10), [*CHARACTERS])[None]
+    [[(first, last, probability)]] = decode_spans(**task(inputs), mask=mask)
+    want = CONTEXT[CHARACTERS[first][0] : CHARACTERS[last][1]]
+    assert task.answer((QUESTION, CONTEXT)) == [(want, pytest.approx(probability, rel=1e-5))]
+
+
+def test_answer_without_a_preprocessor(rng):
+    with pytest.raises(ValueError, match="Pass a QuestionAnsweringPreprocessor"):
+        tasks.make("answer", rng)[0].answer((QUESTION, CONTEXT))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_fit_and_evaluate_with_the_default_loss(rng, name):
     task, inputs = tasks.make(name, rng)
     before = flat_outputs(task(inputs))
     labels = tasks.targets(name, rng)
-    task.compile(jit_compile=False)  # which takes longer than the training
+    task.compile(run_eagerly=True)  # compiling takes longer than the training
     task.fit(inputs, labels, epochs=1, verbose=0)
     losses = task.evaluate(inputs, labels, verbose=0)
     assert np.isfinite(losses).all()
@@ -67,7 +67,7 @@ def test_fit_and_evaluate_with_the_default_loss(rng, name):
     assert not any(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
     predictions = keras.tree.flatten(task.predict(inputs, verbose=0))
     for got, want in zip(predictions, after, strict=True):
-        # `predict` is a compiled graph, which may sum in another order.
+        # `predict` is run in batches, which may sum in another order.
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 

@@ -310,6 +310,15 @@ CASES = [
         images("DeiT", ["cls", "distillation"], TEACHER, DISTILLED),
         theirs="DeiTForImageClassificationWithTeacher",
     ),
+    Case(
+        "DeiTForImageClassificationWithTeacher",
+        VISION,
+        "ImageClassifier",
+        {"distilled": True},
+        linear("head/output", "cls_classifier")
+        + linear("distillation_head/output", "distillation_classifier"),
+        DISTILLED,
+    ),
     images("Dinov2", ["cls", "mean"], CLASSIFIER),
     images("Dinov2WithRegisters", ["cls", "mean"], CLASSIFIER, REGISTERS, num_register_tokens=2),
 ]
@@ -391,7 +400,8 @@ def copy_weights(case, model, task):
             value[start:stop] = kept
         ours[path].assign(value)
         assigned.add(path)
-    heads = {path for path in ours if path.startswith(("head/", "logits/", "pooler/"))}
+    of_heads = ("head/", "distillation_head/", "logits/", "pooler/")
+    heads = {path for path in ours if path.startswith(of_heads)}
     assert heads == {path for path in assigned if not path.startswith("embeddings/")}
     used = {id(theirs[name]) for _, name, _ in rows}
     prefix = f"{model.base_model_prefix}."
