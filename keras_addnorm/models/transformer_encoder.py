@@ -87,15 +87,28 @@ class TransformerEncoder(Encoder):
     modern = TransformerEncoder(  # ModernBERT's pattern: every third layer attends to all
         vocabulary_size=50368,
         residual="pre_norm",
+        norm="layer_norm_no_bias",
         activation="gelu",
+        embedding_norm=True,
         position="rotary",
         position_options={"max_wavelength": 160000.0},
         attention_options=[{}, local, local],
         feed_forward_options={"gated": True, "use_bias": False},
+        block_options={"first_norm": False},
+    )
+    mobile = TransformerEncoder(  # MobileBERT's blocks: 128 features between bottlenecks
+        vocabulary_size=30522,
+        num_layers=24,
+        num_heads=4,
+        intermediate_dim=512,
+        norm="affine",
+        embedding_options={"token_embedding_dim": 128, "projection_window": 3},
+        block_options={"bottleneck_dim": 128, "num_feed_forwards": 4},
     )
     ```
 
-    Source: Vaswani et al., arXiv:1706.03762; Devlin et al., arXiv:1810.04805.
+    Source: Vaswani et al., arXiv:1706.03762; Devlin et al., arXiv:1810.04805; bottlenecks: Sun et
+    al., arXiv:2004.02984.
     """
 
     def __init__(
