@@ -44,6 +44,7 @@ CASES = [
         SEQUENCE,
         {"expected_num_seed_generators": 1, "expected_num_non_trainable_variables": 1},
     ),
+    ("Affine", {}, SEQUENCE, SEQUENCE, {"expected_num_trainable_weights": 2}),
     ("DynamicTanh", {}, SEQUENCE, SEQUENCE, {"expected_num_trainable_weights": 3}),
     (
         "PowerNormalization",
@@ -75,6 +76,13 @@ CASES = [
         {"expected_num_trainable_weights": 4},
     ),
     (
+        "Head",
+        {"output_dim": 3, "hidden_dim": 16, "norm": "layer_norm", "dropout": 0.1},
+        SEQUENCE,
+        (2, 5, 3),
+        {"expected_num_trainable_weights": 6},
+    ),
+    (
         "MultiHeadAttention",
         {"num_heads": 2, "dropout": 0.1},
         SEQUENCE,
@@ -100,6 +108,13 @@ CASES = [
         {"query_shape": SEQUENCE, "value_shape": (2, 4, 6), "key_shape": (2, 4, 7)},
         (2, 5, 3),
         {"expected_num_trainable_weights": 7, **SEVERAL},
+    ),
+    (
+        "Projection",
+        {"output_dim": 3, "norm": "layer_norm"},
+        SEQUENCE,
+        (2, 5, 3),
+        {"expected_num_trainable_weights": 4, "supports_masking": True},
     ),
     (
         "RelativeEmbedding",
