@@ -63,7 +63,7 @@ def test_pixels_there_and_back(tmp_path, rng, name):
     again = again.from_pretrained(tmp_path / "b")
     for width in (33, 50, 71):  # wide enough to be resized first
         image = rng.integers(0, 256, (20, width, 3)).astype("uint8")
-        got = to_numpy(ours(image)).transpose(2, 0, 1)
+        got = to_numpy(ours(image)["images"]).transpose(2, 0, 1)
         for processor in (theirs, again):
             want = processor(image, return_tensors="np")["pixel_values"][0]
             np.testing.assert_array_equal(got, want)
