@@ -99,7 +99,6 @@ VARIANTS = [
     },
     {"block_options": {"convolution": {"activation": "gelu"}}, "position": "none"},
     {
-        "residual": "pre_norm",
         "block_options": {"convolution": {"kernel_size": 5, "groups": 2}, "bottleneck_dim": 4},
         "embedding_options": {"token_embedding_dim": 4, "project_first": True},
         "embedding_norm": True,
