@@ -1,6 +1,6 @@
 """A smaller vocabulary: most of a multilingual encoder is its table of tokens."""
 
-import json
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -8,26 +8,33 @@ import numpy as np
 from keras_addnorm.layers.dense import values_follow
 from keras_addnorm.models import Tokenizer, TransformerEncoder
 from keras_addnorm.zoo.tasks import task_of
+from keras_addnorm.zoo.trim_tokenizer import kept_ids, trim_tokenizer
+
+# Texts that are encoded at once: an encoding is many times as large as its text.
+BATCH = 1024
 
 
 def trim_vocabulary(model, tokenizer, corpus_or_ids):
     """Leaves out the tokens that a corpus does not use.
 
     Kept are the tokens of the corpus, special and added tokens, and what the tokenizer needs to
-    come to them: the parts of merges, all single characters and bytes of a BPE, the bytes and
-    the lowest score of a Unigram. Ids are numbered anew in their old order. On the corpus the new
-    ids are checked to be those of the same tokens; then each position gets the same embedding,
-    so the outputs are bit-equal. Other texts give the same tokens as far as they are kept; what
-    is not becomes unknown or falls into smaller pieces.
+    come to them: what merges make on the way, the bytes of a BPE or else all its single characters,
+    the bytes and the lowest score of a Unigram, and the pieces of words that a WordPiece finds
+    before it gives up. Ids are numbered anew in their old order: the token `i` is now
+    `new.token_to_id(old.id_to_token(i))`. On the corpus the new tokens are checked to be the old
+    ones; then each position gets the same embedding, so the outputs are bit-equal. Other texts give
+    the same tokens as far as they are kept; what is not becomes unknown or falls into smaller
+    pieces.
 
     Args:
-        model: a `TransformerEncoder`, or a text task over one, in float: not quantized.
+        model: a `TransformerEncoder`, or a text task over one, neither quantized nor with LoRA.
         tokenizer: the model's `Tokenizer`; None for that of the task's preprocessor.
-        corpus_or_ids: iterable of strings, or array or iterable of token ids.
+        corpus_or_ids: iterable of strings, or iterable or array of token ids, of any shape.
 
     Returns:
-        `(model, tokenizer)`, both new: the task's preprocessor has the new tokenizer. A model that
-        gives logits for tokens (`MaskedLM`) gives those of the kept ones.
+        `(model, tokenizer)`, both new: the task's preprocessor has the new tokenizer. A `MaskedLM`
+        gives the logits of the kept tokens, which are equal up to rounding: a product with fewer
+        columns may sum in another order. The arguments of `compile` are left behind.
 
     Raises:
         ValueError: on a model, tokenizer or corpus that is none of these, ids out of range, or a
@@ -52,12 +59,11 @@ def trim_vocabulary(model, tokenizer, corpus_or_ids):
             "embedder.preprocessor.tokenizer."
         )
     texts, used = _read_corpus(corpus_or_ids, tokenizer)
-    limit = min(tokenizer.vocabulary_size(), encoder.vocabulary_size)
-    outside = sorted(id for id in used if not 0 <= id < limit)
-    if outside:
-        raise ValueError(f"Token ids must be from 0 to {limit - 1}. Received: {outside[:10]}.")
-    kept = _kept_ids(json.loads(tokenizer.to_json()), tokenizer, used, encoder)
-    smaller = _trim_tokenizer(tokenizer, kept)
+    mask_id = encoder.embedding_options.get("mask_token_id")
+    needed = used if mask_id is None else used | {mask_id}
+    kept = kept_ids(tokenizer, texts, _check_ids(needed, tokenizer, "Token ids"))
+    _check_ids(range(kept[-1] + 1), encoder, "The tokenizer's ids")
+    smaller = trim_tokenizer(tokenizer, kept)
     _check_same_tokens(texts, tokenizer, smaller, kept)
     return _trim_model(model, encoder, smaller, kept), smaller
 
@@ -74,15 +80,24 @@ def _check_model(model):
         raise ValueError(
             "`model` must be in float. Received: a quantized model. Trim it, then `quantize` it."
         )
+    if any(getattr(layer, "lora_enabled", False) for layer in model._flatten_layers()):
+        raise ValueError(
+            "`model` must have no LoRA factors beside its kernels. Received: a model with LoRA. "
+            "Save and load it, which merges them."
+        )
     return encoder
 
 
 def _read_corpus(corpus, tokenizer):
     """(list of texts, set of token ids)."""
-    items = None if isinstance(corpus, (str, bytes)) else list(np.ravel(corpus).tolist())
+    items = []
+    if isinstance(corpus, np.ndarray):
+        items = corpus.ravel().tolist()
+    elif isinstance(corpus, Iterable) and not isinstance(corpus, (str, bytes)):
+        for item in corpus:  # Rows of ids too.
+            items += [item] if isinstance(item, str) else np.ravel(item).tolist()
     if items and all(isinstance(item, str) for item in items):
-        encodings = tokenizer.encode(items)
-        return items, {id for encoding in encodings for id in encoding.ids}
+        return items, {id for encoding in _encoded(tokenizer, items) for id in encoding.ids}
     if items and all(isinstance(i, int) and not isinstance(i, bool) for i in items):
         return [], set(items)
     raise ValueError(
@@ -91,96 +106,44 @@ def _read_corpus(corpus, tokenizer):
     )
 
 
-def _kept_ids(file, tokenizer, used, encoder):
-    """The old ids of the tokens to keep, in order; an id's place in it is the new id."""
-    model, vocabulary = file["model"], tokenizer.tokenizer.get_vocab()
-    kept = set(used) | {token["id"] for token in file.get("added_tokens", ())}
-    kept |= {vocabulary[getattr(tokenizer, role)] for role in tokenizer._special_token_attrs}
-    unknown = model.get("unk_token")
-    kept |= {vocabulary[unknown]} if unknown in vocabulary else set()
-    mask_id = encoder.embedding_options.get("mask_token_id")
-    kept |= set() if mask_id is None else {mask_id}
-    if model["type"] == "BPE":
-        kept |= {id for token, id in vocabulary.items() if len(token) == 1}
-        kept |= {vocabulary[part] for part in _parts(model, vocabulary, kept)}
-    if model["type"] == "Unigram":
-        scores = [score for _, score in model["vocab"]]
-        # What an unknown character costs is told by the lowest score.
-        kept |= {int(np.argmin(scores))} if scores else set()
-        kept |= {model["unk_id"]} if model.get("unk_id") is not None else set()
-    if model.get("byte_fallback"):
-        names = [f"<0x{byte:02X}>" for byte in range(256)]
-        kept |= {vocabulary[name] for name in names if name in vocabulary}
-    return sorted(kept)
+def _encoded(tokenizer, texts):
+    for start in range(0, len(texts), BATCH):
+        yield from tokenizer.encode(texts[start : start + BATCH])
 
 
-def _pairs(model):
-    """The merges of a BPE, as pairs; older files join them by a space."""
-    return [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
-
-
-def _parts(model, vocabulary, kept):
-    """The tokens of which merges make the kept ones, and the tokens of which those are made."""
-    made_of = {}
-    for pair in _pairs(model):
-        made_of.setdefault("".join(pair), []).extend(pair)
-    tokens = {id: token for token, id in vocabulary.items()}
-    found, todo = set(), [tokens[id] for id in kept if id in tokens]
-    while todo:
-        for part in made_of.get(todo.pop(), ()):
-            if part not in found:
-                found.add(part)
-                todo.append(part)
-    return found & vocabulary.keys()
-
-
-def _trim_tokenizer(tokenizer, kept):
-    """The tokenizer with the kept tokens only, by the edited text of its tokenizer.json."""
-    file, new = json.loads(tokenizer.to_json()), {old: id for id, old in enumerate(kept)}
-    model = file["model"]
-    if model["type"] == "Unigram":
-        model["vocab"] = [row for id, row in enumerate(model["vocab"]) if id in new]
-        if model.get("unk_id") is not None:
-            model["unk_id"] = new[model["unk_id"]]
+def _check_ids(ids, owner, what):
+    """Returns ids, or raises if there are others than the tokens of a tokenizer or an encoder."""
+    if isinstance(owner, Tokenizer):
+        size, known = owner.vocabulary_size(), set(owner.tokenizer.get_vocab().values())
     else:
-        model["vocab"] = {t: new[id] for t, id in model["vocab"].items() if id in new}
-    if model["type"] == "BPE":
-        known = model["vocab"].keys()
-        merges = [list(pair) for pair in _pairs(model) if known >= {*pair, "".join(pair)}]
-        model["merges"] = merges
-    for token in file.get("added_tokens", ()):
-        token["id"] = new[token["id"]]
-    if file.get("padding"):
-        file["padding"]["pad_id"] = new[file["padding"]["pad_id"]]
-    _renumber(file.get("post_processor"), new)
-    config = tokenizer.get_config()
-    return Tokenizer.from_config({**config, "tokenizer_json": json.dumps(file)})
-
-
-def _renumber(processor, new):
-    """Changes the ids that a post-processor holds, in place."""
-    if not processor:
-        return
-    if processor["type"] == "Sequence":
-        for part in processor["processors"]:
-            _renumber(part, new)
-    elif processor["type"] == "TemplateProcessing":
-        for token in processor["special_tokens"].values():
-            token["ids"] = [new[id] for id in token["ids"]]
-    elif processor["type"] in ("BertProcessing", "RobertaProcessing"):
-        for name in ("sep", "cls"):
-            token, id = processor[name]
-            processor[name] = [token, new[id]]
+        size, known = owner.vocabulary_size, range(owner.vocabulary_size)
+    outside = sorted(id for id in ids if id not in known)
+    if outside:
+        raise ValueError(
+            f"{what} must be from 0 to {size - 1} and be tokens of the {type(owner).__name__}. "
+            f"Received: {str(outside[:10])[1:-1]}. Pass the tokenizer that the model was trained "
+            "with, and ids that it gives."
+        )
+    return ids
 
 
 def _check_same_tokens(texts, before, after, kept):
+    """Raises ValueError unless each token is where it should be, and texts give the old ones."""
     new = {old: id for id, old in enumerate(kept)}
-    for text, old, ours in zip(texts, before.encode(texts), after.encode(texts), strict=True):
+    differ = [i for old, i in new.items() if after.id_to_token(i) != before.id_to_token(old)]
+    if after.vocabulary_size() != len(kept) or differ:
+        raise ValueError(
+            "This tokenizer cannot be trimmed: its added tokens would get other ids than their "
+            f"place in the vocabulary. Received: {len(kept)} tokens, of which the new tokenizer "
+            f"has {after.vocabulary_size()}. Keep it as it is."
+        )
+    pairs = zip(texts, _encoded(before, texts), _encoded(after, texts), strict=True)
+    for text, old, ours in pairs:
         if [new.get(id) for id in old.ids] != ours.ids:
             raise ValueError(
                 "This tokenizer cannot be trimmed: with fewer tokens it would cut a text of the "
                 f"corpus otherwise. Received: {text[:100]!r}, {old.tokens[:10]} would become "
-                f"{ours.tokens[:10]}."
+                f"{ours.tokens[:10]}. Leave such texts out of the corpus."
             )
 
 

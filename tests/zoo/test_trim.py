@@ -2,7 +2,9 @@
 
 import json
 import pathlib
+import tracemalloc
 
+import keras
 import numpy as np
 import pytest
 
@@ -10,11 +12,18 @@ from keras_addnorm import zoo
 from keras_addnorm.models import (
     MaskedLM,
     MaskedLMPreprocessor,
+    QuestionAnswering,
+    QuestionAnsweringPreprocessor,
+    TextClassifier,
+    TextClassifierPreprocessor,
     TextEmbedder,
     TextEmbedderPreprocessor,
+    TokenClassifier,
+    TokenClassifierPreprocessor,
     Tokenizer,
     TransformerEncoder,
 )
+from keras_addnorm.zoo.trim_tokenizer import kept_ids, trim_tokenizer
 from tests.common import to_numpy
 from tests.zoo.common import needs_weights
 
@@ -140,12 +149,161 @@ def test_the_mask_token_of_the_embeddings_is_renumbered():
     assert small.embedding_options["mask_token_id"] == trimmed.mask_token_id
 
 
+def bpe(**options):
+    """A BPE that marks the beginning or the end of words itself."""
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
+
+    tokenizer = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]", **options))
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=SPECIAL, show_progress=False, **options
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return Tokenizer(tokenizer.to_str(), **ROLES)
+
+
+def all_pairs():
+    """A BPE with a merge for each way to cut a token, as those converted from SentencePiece."""
+    file = json.loads(bpe().to_json())
+    ids = file["model"]["vocab"]
+    words = [word for word in sorted(ids, key=ids.get) if word not in SPECIAL]
+    cuts = [(word[:i], word[i:]) for word in words for i in range(1, len(word))]
+    file["model"]["merges"] = [list(cut) for cut in cuts if set(cut) <= ids.keys()]
+    return Tokenizer(json.dumps(file), **ROLES)
+
+
+TOKENIZERS = {
+    **{kind: lambda kind=kind: train(kind) for kind in ("WordPiece", "BPE", "Unigram")},
+    "prefix": lambda: bpe(continuing_subword_prefix="##"),
+    "suffix": lambda: bpe(end_of_word_suffix="</w>"),
+    "all_pairs": all_pairs,
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_any_corpus_keeps_its_tokens(kind, rng):
+    """Also of words that no text has, and of characters that no token has."""
+    tokenizer = TOKENIZERS[kind]()
+    letters = list("aaeeiioottnnsshrdlcumpgbéß東😀-") + ["the", "ing", "is "]
+    for _ in range(30):
+        corpus = ["".join(rng.choice(letters, rng.integers(1, 12))) for _ in range(4)]
+        corpus += [str(text) for text in rng.choice(TEXTS, 2)]
+        used = {id for encoding in tokenizer.encode(corpus) for id in encoding.ids}
+        kept = kept_ids(tokenizer, corpus, used)
+        trimmed = trim_tokenizer(tokenizer, kept)
+        assert trimmed.get_vocabulary() == [tokenizer.id_to_token(id) for id in kept]
+        for old, new in zip(tokenizer.encode(corpus), trimmed.encode(corpus), strict=True):
+            assert [kept[id] for id in new.ids] == old.ids
+
+
+def test_merges_that_were_not_used_are_left_out():
+    import tokenizers
+    from tokenizers import models
+
+    ids = {token: id for id, token in enumerate(["a", "n", "d", "x", "an", "nd", "and", "xa"])}
+    merges = [("a", "n"), ("n", "d"), ("an", "d"), ("a", "nd"), ("x", "a")]  # two ways to "and"
+    tokenizer = Tokenizer(tokenizers.Tokenizer(models.BPE(ids, merges)).to_str())
+    trimmed = trim_tokenizer(tokenizer, kept_ids(tokenizer, ["and"], {ids["and"]}))
+    assert trimmed.get_vocabulary() == ["a", "n", "d", "x", "an", "and"]
+    assert json.loads(trimmed.to_json())["model"]["merges"] == [["a", "n"], ["an", "d"]]
+    assert trimmed.encode(["and"])[0].tokens == ["and"]
+
+
+def word_piece(*words):
+    import tokenizers
+    from tokenizers import models, pre_tokenizers
+
+    ids = {token: id for id, token in enumerate([*SPECIAL, *words])}
+    tokenizer = tokenizers.Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return Tokenizer(tokenizer.to_str(), **ROLES)
+
+
+def test_an_unknown_word_stays_unknown():
+    """Of "abc" `ab` fits, and then nothing; without it `a` and `##bc` would spell the word."""
+    tokenizer, corpus = word_piece("ab", "a", "##bc", "x"), ["abc a xbc"]
+    assert tokenizer.encode(corpus)[0].tokens == ["[UNK]", "a", "x", "##bc"]
+    _, trimmed = zoo.trim_vocabulary(encoder_of(tokenizer), tokenizer, corpus)
+    assert trimmed.encode(corpus)[0].tokens == ["[UNK]", "a", "x", "##bc"]
+    assert "ab" in trimmed.get_vocabulary()
+
+
+@pytest.mark.parametrize(
+    "corpus",
+    [[7, 8], {7, 8}, (i for i in (7, 8)), [[7], [8, 7]], np.array([[7], [8]]), [np.int64(7), 8]],
+    ids=["list", "set", "generator", "rows", "array", "numpy"],
+)
+def test_every_form_of_ids(corpus):
+    tokenizer = train("WordPiece")
+    small, _ = zoo.trim_vocabulary(encoder_of(tokenizer), tokenizer, corpus)
+    assert small.vocabulary_size == len(SPECIAL) + 2
+
+
+def test_every_form_of_texts():
+    tokenizer = train("WordPiece")
+    encoder, texts = encoder_of(tokenizer), TEXTS[:3]
+    forms = [texts, set(texts), (text for text in texts), np.array(texts)]
+    sizes = {zoo.trim_vocabulary(encoder, tokenizer, f)[0].vocabulary_size for f in forms}
+    assert len(sizes) == 1
+
+
+def test_a_long_text_does_not_make_all_texts_long():
+    """An array of strings has the longest one's room for each: 320 MB here."""
+    tokenizer = train("WordPiece")
+    corpus = ["a cat"] * 2000 + ["x " * 20_000]
+    tracemalloc.start()
+    zoo.trim_vocabulary(encoder_of(tokenizer), tokenizer, corpus)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * 2**20
+
+
+def test_tokens_that_only_the_post_processor_names():
+    file = json.loads(train("WordPiece").to_json())
+    file["added_tokens"] = []
+    tokenizer = Tokenizer(json.dumps(file), pad_token="[PAD]")
+    _, trimmed = zoo.trim_vocabulary(encoder_of(tokenizer), tokenizer, [7])
+    assert trimmed.encode([""])[0].tokens == ["[CLS]", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        lambda e, p: TextClassifier(e, 2, p(TextClassifierPreprocessor), labels=["no", "yes"]),
+        lambda e, p: TokenClassifier(e, 2, p(TokenClassifierPreprocessor)),
+        lambda e, p: QuestionAnswering(e, p(QuestionAnsweringPreprocessor)),
+    ],
+    ids=["text_classifier", "token_classifier", "question_answering"],
+)
+def test_tasks(task):
+    tokenizer = train("WordPiece")
+    task = task(encoder_of(tokenizer), lambda cls: cls(tokenizer, sequence_length=48))
+    small, _ = zoo.trim_vocabulary(task, None, TEXTS[:6])
+    pair = isinstance(task, QuestionAnswering)
+    x = (TEXTS[:3], TEXTS[3:6]) if pair else TEXTS[:6]
+    outputs = [keras.tree.flatten(m.predict(x, verbose=0)) for m in (small, task)]
+    for got, want in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(got, want)
+    config = {k: v for k, v in task.get_config().items() if k in ("labels", "num_classes")}
+    assert config.items() <= small.get_config().items()
+
+
 @needs_weights
 def test_minilm_in_small():
     embedder = zoo.from_hugging_face("minilm", task="embed")
     small, _ = zoo.trim_vocabulary(embedder, None, TEXTS)
     assert small.count_params() < 0.55 * embedder.count_params()
     np.testing.assert_array_equal(small.encode_text(TEXTS[:8]), embedder.encode_text(TEXTS[:8]))
+
+
+def added(tokenizer, count):
+    """A tokenizer with more tokens, which an encoder made for the old one does not have."""
+    import tokenizers
+
+    more = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    more.add_special_tokens([f"[EXTRA{i}]" for i in range(count)])
+    return Tokenizer(more.to_str(), **ROLES)
 
 
 def test_what_cannot_be_trimmed():
@@ -158,8 +316,14 @@ def test_what_cannot_be_trimmed():
     for corpus in ("text", [], [1.5], [True]):
         with pytest.raises(ValueError, match="must be strings, or token ids.*Pass a list"):
             zoo.trim_vocabulary(encoder, tokenizer, corpus)
-    with pytest.raises(ValueError, match="Token ids must be from 0 to.*Received: .-1, 70000"):
+    with pytest.raises(ValueError, match="Token ids must be from 0 to.*Received: -1, 70000"):
         zoo.trim_vocabulary(encoder, tokenizer, [-1, 5, 70000])
+    with pytest.raises(ValueError, match="tokenizer's ids.*to 702.*Received: 703. Pass"):
+        zoo.trim_vocabulary(encoder, added(tokenizer, 4), TEXTS[:2])
+    with_lora = encoder_of(tokenizer)
+    with_lora.enable_lora(2)
+    with pytest.raises(ValueError, match="no LoRA factors.*Save and load it"):
+        zoo.trim_vocabulary(with_lora, tokenizer, TEXTS)
     encoder.quantize("int8")
     with pytest.raises(ValueError, match="must be in float.*Trim it, then"):
         zoo.trim_vocabulary(encoder, tokenizer, TEXTS)
@@ -167,8 +331,7 @@ def test_what_cannot_be_trimmed():
 
 def test_a_tokenizer_that_would_cut_texts_otherwise_is_refused(monkeypatch):
     tokenizer = train("WordPiece")
-    kept_ids = zoo.trim._kept_ids
-    monkeypatch.setattr(zoo.trim, "_kept_ids", lambda *args: sorted(kept_ids(*args))[:60])
+    monkeypatch.setattr(zoo.trim, "kept_ids", lambda *args: kept_ids(*args)[:60])
     with pytest.raises(ValueError, match="cannot be trimmed.*would become"):
         zoo.trim_vocabulary(encoder_of(tokenizer), tokenizer, TEXTS)
     assert json.loads(tokenizer.to_json())["model"]["type"] == "WordPiece"
