@@ -100,14 +100,15 @@ def _content(token):
 
 
 def _settings(config, kind, problems):
-    """The settings of a kind of tokenizer, each true, false or null."""
-    names = {} if kind is None else kind.settings
-    for name in names:
-        if name in config and config[name] not in (True, False, None):
-            problems.append(
-                f"tokenizer setting {name} must be true, false or null, got {config[name]!r}"
-            )
-    return {name: config.get(name, default) for name, default in names.items()}
+    """The settings of a kind of tokenizer: true or false, or null where that is the default."""
+    defaults = {} if kind is None else kind.settings
+    settings = {name: config.get(name, default) for name, default in defaults.items()}
+    problems += [
+        f"tokenizer setting {name} must be true or false, got {value!r}"
+        for name, value in settings.items()
+        if not isinstance(value, bool) and not value is defaults[name] is None
+    ]
+    return settings
 
 
 def _from_json(folder, settings):
@@ -117,17 +118,32 @@ def _from_json(folder, settings):
         tokenizer = parse(read_text(folder, FILE))
     except ValueError as error:
         raise CheckpointError(folder, [str(error)]) from error
-    normalizer = tokenizer.normalizer and json.loads(tokenizer.normalizer.__getstate__())
-    if normalizer and normalizer["type"] == "BertNormalizer":
-        problems = [
-            f"tokenizer_config.json sets {name} to {settings[name]!r}, "
-            f"{FILE} to {normalizer[key]!r}"
-            for name, key in NORMALIZER.items()
-            if name in settings and normalizer[key] != settings[name]
-        ]
-        if problems:
-            raise CheckpointError(folder, problems)
+    problems = _contradictions(tokenizer, settings)
+    if problems:
+        raise CheckpointError(folder, problems)
     return tokenizer
+
+
+def _contradictions(tokenizer, settings):
+    """Settings of a BERT tokenizer that tokenizer.json does not have: transformers takes these."""
+    normalizer = tokenizer.normalizer and json.loads(tokenizer.normalizer.__getstate__())
+    if not normalizer or normalizer["type"] != "BertNormalizer":
+        return []
+    if not NORMALIZER.keys() <= settings.keys():
+        return []
+    theirs = {name: normalizer[key] for name, key in NORMALIZER.items()}
+    ours, theirs = _accents_like_case(settings), _accents_like_case(theirs)
+    return [
+        f"tokenizer_config.json sets {name} to {ours[name]}, {FILE} to {theirs[name]}"
+        for name in NORMALIZER
+        if ours[name] != theirs[name]
+    ]
+
+
+def _accents_like_case(settings):
+    """Accents are stripped where text is lowercased, if nothing else is said."""
+    accents = settings["strip_accents"]
+    return {**settings, "strip_accents": settings["do_lower_case"] if accents is None else accents}
 
 
 def _from_vocabulary(folder, config, kind, settings, tokens):

@@ -180,7 +180,7 @@ def test_pooling_of_another_width(tmp_path):
         ({"added_tokens_decoder": {"x": "y"}}, "with whole numbers as ids"),
         ({"added_tokens_decoder": {"7": "<new>"}}, "'<new>' has id 23, the files say 7"),
         ({"additional_special_tokens": [7]}, "added tokens must be strings, got 7"),
-        ({"do_lower_case": "yes"}, "do_lower_case must be true, false or null"),
+        ({"do_lower_case": "yes"}, "do_lower_case must be true or false, got 'yes'"),
     ],
 )
 def test_tokenizer_settings_that_cannot_be_honoured(tmp_path, keys, message):

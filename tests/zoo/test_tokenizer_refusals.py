@@ -49,6 +49,9 @@ def test_settings_that_contradict_the_tokenizer_json(json_folder):
     found = problems(json_folder)
     assert "tokenizer_config.json sets do_lower_case to False, tokenizer.json to True" in found
     assert "tokenizer_config.json sets tokenize_chinese_chars to False" in found
+    settings = {"do_lower_case": True, "tokenize_chinese_chars": True, "strip_accents": True}
+    edit_json(json_folder / "tokenizer_config.json", **settings)  # as null: it follows the case
+    assert tokenizer_of(json_folder, 8)("CATS").tolist() == [6, 7]
 
 
 def test_a_tokenizer_json_that_does_not_fit_the_embedding(json_folder):
