@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 from keras_addnorm.models import Tokenizer
 from keras_addnorm.models.tokenizer import FILE, MAX_BYTES, ROLES, errors_of_rust, parse
@@ -106,7 +107,7 @@ def _settings(config, kind, problems):
     problems += [
         f"tokenizer setting {name} must be true or false, got {value!r}"
         for name, value in settings.items()
-        if not isinstance(value, bool) and not value is defaults[name] is None
+        if not isinstance(value, (bool, type(defaults[name])))
     ]
     return settings
 
@@ -158,6 +159,11 @@ def _from_vocabulary(folder, config, kind, settings, tokens):
             folder,
             [f"there is neither {FILE} nor {' and '.join(missing)}, so text cannot be tokenized"],
         )
+    unnamed = [
+        f"special token {role} must be a string" for role in kind.tokens.keys() - tokens.keys()
+    ]
+    if unnamed:
+        raise CheckpointError(folder, sorted(unnamed))
     try:
         with errors_of_rust(" or ".join(kind.files), (CheckpointError,)):
             return kind.build(folder, settings, tokens)
@@ -206,18 +212,14 @@ def _listed_tokens(folder, config):
         config.get("added_tokens_decoder") or {},
         read_object(folder, "added_tokens.json"),
     )
-    further = [config.get(f"{name}_special_tokens") or [] for name in ("additional", "extra")]
-    lists = [tokens for tokens in further if isinstance(tokens, list)]
     is_dict = isinstance(decoder, dict)
-    pairs = (
-        [*names.items(), *((_content(token), id) for id, token in decoder.items())]
-        if is_dict
-        else []
-    )
-    if not is_dict or not all(str(id).isdecimal() and isinstance(t, str) for t, id in pairs):
+    pairs = [(_content(token), id) for id, token in decoder.items()] if is_dict else [(None, None)]
+    pairs += names.items()
+    if not all(isinstance(t, str) and re.fullmatch("[0-9]{1,9}", str(id)) for t, id in pairs):
         return [], {}, ["added tokens must be strings with whole numbers as ids"]
-    added = [*decoder.values(), *(token for tokens in lists for token in tokens), *names]
-    return added, {token: int(id) for token, id in pairs}, []
+    further = [config.get(f"{name}_special_tokens") for name in ("additional", "extra")]
+    further = [token for tokens in further if isinstance(tokens, list) for token in tokens]
+    return [*decoder.values(), *further, *names], {token: int(id) for token, id in pairs}, []
 
 
 def _added_token(token):

@@ -1,5 +1,7 @@
 """Text tasks with their preprocessors: strings in `fit` and `predict`, files, presets."""
 
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -90,3 +92,15 @@ def test_answers_are_parts_of_the_context():
     found = task.answer((questions, contexts))
     assert [answer for answer, _ in found] == answers
     assert all(0.5 < probability <= 1.0 for _, probability in found)
+
+
+def test_the_example_of_the_readme():
+    import keras_addnorm
+
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.split("<!-- tokenizer: run by tests/models/test_text_tasks.py -->")[1]
+    *code, result = code.split("```python\n")[1].split("```")[0].strip().splitlines()
+    names = {"keras_addnorm": keras_addnorm, "tokenizer_json": word_piece(WORDS).to_json()}
+    exec("\n".join(code), names)  # noqa: S102
+    assert eval(result, names) == ["Ada Lovelace"]  # noqa: S307
+    assert names["labels"].numpy()[0, :5].tolist() == [-100, 1, 2, 0, -100]

@@ -178,6 +178,8 @@ def test_pooling_of_another_width(tmp_path):
         ({"never_split": ["x"]}, "never_split is supported only as None"),
         ({"mask_token": 5}, "special token mask_token must be a string, got 5"),
         ({"added_tokens_decoder": {"x": "y"}}, "with whole numbers as ids"),
+        ({"added_tokens_decoder": ["y"]}, "with whole numbers as ids"),
+        ({"added_tokens_decoder": {"9" * 5000: "y"}}, "with whole numbers as ids"),
         ({"added_tokens_decoder": {"7": "<new>"}}, "'<new>' has id 23, the files say 7"),
         ({"additional_special_tokens": [7]}, "added tokens must be strings, got 7"),
         ({"do_lower_case": "yes"}, "do_lower_case must be true or false, got 'yes'"),

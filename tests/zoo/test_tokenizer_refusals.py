@@ -124,6 +124,15 @@ def test_sentence_piece_models_that_cannot_be_converted(tmp_path, edit, message)
     assert message in problems(tmp_path)
 
 
+def test_special_tokens_that_a_template_needs(tmp_path):
+    vocabularies.write(tmp_path, "esm")
+    (tmp_path / "tokenizer_config.json").write_text('{"cls_token": null, "unk_token": null}')
+    assert problems(tmp_path).split("\n") == [
+        "special token cls_token must be a string",
+        "special token unk_token must be a string",
+    ]
+
+
 def test_everything_about_text_is_said_at_once(tmp_path):
     folder = make_sentence_transformer(copy_checkpoint(tmp_path))
     edit_json(folder / "sentence_bert_config.json", max_seq_length=10**6)
