@@ -107,6 +107,13 @@ class Blocks:
                 f"Received: first_norm=False, residual={self.residual!r}. Leave out `first_norm`, "
                 "or pass for instance residual='pre_norm'."
             )
+        if self._block_options.convolution is not None and self._scheme.carries != "normed":
+            raise ValueError(
+                f"{owner}: a convolution is joined to what the first block gives, normalized, so "
+                "the scheme must carry it: the norm before would have no effect. Received: "
+                f"convolution={self._block_options.convolution!r}, residual={self.residual!r}. "
+                "Pass residual='post_norm', or leave out `convolution`."
+            )
         if not self._options(0).get("key_dim"):
             narrow = self._block_options.bottleneck_dim
             name, width = ("bottleneck_dim", narrow) if narrow else ("hidden_dim", self.hidden_dim)

@@ -24,7 +24,8 @@ class EncoderTask:
         if not isinstance(backbone, cls.backbone_cls):
             raise ValueError(
                 f"{cls.__name__}: `backbone` must be a keras_addnorm {cls.backbone_cls.__name__}. "
-                f"Received: an object of type {type(backbone).__name__}."
+                f"Received: an object of type {type(backbone).__name__}. "
+                "Those of KerasHub become one by keras_addnorm.zoo.from_keras_hub."
             )
 
     def _make_head(self, output_dim, head_options, head_dtype, told=(), name="head", **defaults):

@@ -54,7 +54,8 @@ def from_hugging_face(
     tasks = (None, "auto", *TASKS)
     if task not in tasks:
         raise ValueError(
-            f"`task` must be one of {', '.join(map(repr, tasks))}. Received: task={task!r}."
+            f"`task` must be one of {', '.join(map(repr, tasks))}. Received: task={task!r}. "
+            "Pass 'auto' for what the checkpoint was made for."
         )
     folder = resolve(folder_or_repo)
     family, config = read_config(folder)

@@ -79,6 +79,7 @@ class Preset:
         parameters: number of weights of transformers' bare model of this config, without buffers.
         paper: arXiv identifier of the paper that describes it.
         tags: dict of `Published` by tag: `name.tag` is the architecture with these weights.
+        pooler: bool, whether the checkpoints have the family's pooler.
     """
 
     config: dict

@@ -91,12 +91,14 @@ def _closest(encoder, families, read_back, what):
     if not reasons:
         raise ValueError(
             f"Only encoders of keras_addnorm become {what}. "
-            f"Received: an object of type {type(encoder).__name__}."
+            f"Received: an object of type {type(encoder).__name__}. "
+            "Pass a TransformerEncoder or an ImageEncoder, of the kind that the family has."
         )
     closest = min(reasons, key=lambda name: (reasons[name][0], len(reasons[name][1])))
     raise ValueError(
         f"No family says exactly what this encoder computes, so it cannot become {what}. "
-        f"The closest is {closest!r}, but: {'; '.join(reasons[closest][1])}."
+        f"The closest is {closest!r}, but: {'; '.join(reasons[closest][1])}. "
+        "Build the encoder with what the family has, or save it as a .keras file."
     )
 
 

@@ -39,7 +39,7 @@ def list_presets(pattern=None, family=None):
     if family is not None and family not in FAMILIES:
         raise ValueError(
             f"`family` must be one of {', '.join(map(repr, FAMILIES))}. "
-            f"Received: family={family!r}."
+            f"Received: family={family!r}. Leave it out for all."
         )
     names = []
     for name, (owner, preset) in architectures().items():

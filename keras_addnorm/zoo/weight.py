@@ -19,7 +19,6 @@ class Weight:
         axes: order of the tensor's axes in our variable: `(1, 0)` for torch's `Linear`. The axes
             are put into this order first; then the tensor is reshaped to the variable's shape.
         rows: `(start, stop)` on the tensor's first axis, where one tensor holds several variables.
-        scale: our variable is the tensor times this.
         skip: rows of zeros that our variable has before those of the tensor.
         into: `(start, stop)` on our variable's first axis, where it holds several tensors.
         added: whether the tensor is the sum of our variable, which is then loaded as zeros, and of
@@ -31,7 +30,6 @@ class Weight:
     shape: tuple
     axes: tuple | None = None
     rows: tuple | None = None
-    scale: float = 1.0
     skip: int = 0
     into: tuple | None = None
     added: bool = False
@@ -44,15 +42,12 @@ class Weight:
         value = value if self.axes is None else value.transpose(self.axes)
         if self.skip:
             value = np.pad(value, [(self.skip, 0), *[(0, 0)] * (value.ndim - 1)])
-        value = value.reshape(shape)
-        return value if self.scale == 1.0 else value * np.float32(self.scale)
+        return value.reshape(shape)
 
     def to_theirs(self, value):
         """The inverse of `to_ours`: what the tensor is of the whole variable."""
         value = np.asarray(value, dtype="float32")
         value = value[self.skip :] if self.into is None else value[slice(*self.into)]
-        if self.scale != 1.0:
-            value = value / np.float32(self.scale)
         shape = self.part_shape
         if self.axes is None:
             return value.reshape(shape)

@@ -147,6 +147,11 @@ def test_is_registered_under_the_package():
             "Pass some of kernel_size, activation, groups",
         ),
         ({"block_options": {"convolution": {"kernel_size": 2}}}, "kernel_size", "must be odd"),
+        (
+            {"residual": "pre_norm", "block_options": {"convolution": {}}},
+            "convolution",
+            "Pass residual='post_norm'",
+        ),
         ({"activation": "rellu"}, "activation", "'gelu_tanh'"),
         ({"activation": None}, "activation", "Pass for instance 'gelu'"),
         ({"activation": keras.activations.gelu}, "activation", "Pass for instance 'gelu'"),

@@ -36,8 +36,12 @@ def test_a_preset_says_where_it_comes_from(name):
         assert published.package is None or published.package in zoo.sources.PACKAGES
 
 
+# Larger ones would need more memory than a developer's machine has: ESM-2 has one of 60 GB.
+BUILDABLE = [name for name, (_, preset) in ARCHITECTURES.items() if preset.parameters < 4e8]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", BUILDABLE)
 def test_the_built_model_has_the_published_number_of_weights(name):
     encoder = keras_addnorm.from_preset(name)
     assert encoder.count_params() == ARCHITECTURES[name][1].parameters
