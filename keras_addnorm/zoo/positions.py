@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_addnorm.models import ImageEncoder, resampling
-from keras_addnorm.zoo.vit_like import grid_shape
+from keras_addnorm.zoo.shared.vit_like import grid_shape
 
 TABLE = "embeddings/position_embeddings"
 

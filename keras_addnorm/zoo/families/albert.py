@@ -4,10 +4,10 @@ Source: Lan et al., arXiv:1909.11942; names as in transformers' `AlbertModel`.
 """
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, heads, keras_hub_like
-from keras_addnorm.zoo.bert_like import token_width
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.shared import bert_like, heads, keras_hub_like
+from keras_addnorm.zoo.shared.bert_like import token_width
 from keras_addnorm.zoo.weight import dense
 
 _LAYER = "encoder.albert_layer_groups.0.albert_layers.0"

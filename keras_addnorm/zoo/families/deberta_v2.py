@@ -10,9 +10,9 @@ Source: He et al., arXiv:2006.03654 and arXiv:2111.09543; names as in transforme
 import dataclasses
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, deberta_heads, keras_hub_like
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS, key_of
 from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.shared import bert_like, deberta_heads, keras_hub_like
 from keras_addnorm.zoo.weight import Weight, dense, norm, table
 
 BLOCK = {

@@ -6,9 +6,9 @@ Source: Touvron et al., arXiv:2012.12877; names as in transformers' `DeiTModel`.
 import functools
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.shared import heads, keras_hub_images, vit_like
 
 _TOKENS = ("embeddings.cls_token", "embeddings.distillation_token")
 _HUB_BLOCK = {

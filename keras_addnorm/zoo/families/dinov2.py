@@ -6,9 +6,9 @@ is the class token of the sequence output.
 
 from keras_addnorm.models import ImageEncoder
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import dinov2_like, heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.shared import dinov2_like, heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.weight import Weight
 
 _HUB_BLOCK = {

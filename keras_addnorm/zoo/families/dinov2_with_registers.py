@@ -4,9 +4,9 @@ Source: Darcet et al., arXiv:2309.16588; names as in transformers' `Dinov2WithRe
 """
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import dinov2_like, heads, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family
+from keras_addnorm.zoo.shared import dinov2_like, heads, vit_like
 
 
 def _encoder_config(config):

@@ -4,9 +4,9 @@ Source: Sanh et al., arXiv:1910.01108; names as in transformers' `DistilBertMode
 """
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS, key_of
 from keras_addnorm.zoo.family import Family, KerasHub, Preset, Published
+from keras_addnorm.zoo.shared import bert_like, heads, keras_hub_like
 
 # transformers has no key for it.
 EPSILON = 1e-12

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_addnorm.layers.rotary_embedding import rotation_frequencies
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub, Preset, Published
+from keras_addnorm.zoo.shared import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.weight import Weight, dense, norm, pre_norms, table
 
 _POSITIONS = {"rotary": "rotary", "absolute": "learned"}

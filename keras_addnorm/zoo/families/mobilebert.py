@@ -6,9 +6,9 @@ Source: Sun et al., arXiv:2004.02984; names as in transformers' `MobileBertModel
 import dataclasses
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, heads
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, Preset, Published
+from keras_addnorm.zoo.shared import bert_like, heads
 from keras_addnorm.zoo.weight import dense, norm
 
 _NORMS = {"no_norm": "affine", "layer_norm": "layer_norm"}

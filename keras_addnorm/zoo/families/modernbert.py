@@ -6,8 +6,8 @@ Source: Warner et al., arXiv:2412.13663; names as in transformers' `ModernBertMo
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS, key_of
 from keras_addnorm.zoo.family import Family, Preset, Published
-from keras_addnorm.zoo.modernbert_heads import all_heads
-from keras_addnorm.zoo.rope import read_rotation, rotation_keys
+from keras_addnorm.zoo.shared.modernbert_heads import all_heads
+from keras_addnorm.zoo.shared.rope import read_rotation, rotation_keys
 from keras_addnorm.zoo.weight import dense, norm, pre_norms, table
 
 GLOBAL, LOCAL = "full_attention", "sliding_attention"

@@ -3,9 +3,9 @@
 Source: Song et al., arXiv:2004.09297; names as in transformers' `MPNetModel`.
 """
 
-from keras_addnorm.zoo import bert_like, heads
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family
+from keras_addnorm.zoo.shared import bert_like, heads
 from keras_addnorm.zoo.weight import dense, table
 
 # transformers has no working keys for these: the id of padding is 1 and there are 32 buckets.

@@ -5,10 +5,10 @@ which are those of Nomic AI. The keys of Nomic AI's own config.json are read too
 """
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import bert_like, heads
 from keras_addnorm.zoo.config import ACTIVATIONS, IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, Preset, Published
-from keras_addnorm.zoo.rope import read_rotation, rotation_keys
+from keras_addnorm.zoo.shared import bert_like, heads
+from keras_addnorm.zoo.shared.rope import read_rotation, rotation_keys
 from keras_addnorm.zoo.weight import dense, norm
 
 _MAX_WAVELENGTH = 1000.0

@@ -4,9 +4,9 @@ Source: Liu et al., arXiv:1907.11692; names as in transformers' `RobertaModel`.
 """
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.shared import bert_like, heads, keras_hub_like
 from keras_addnorm.zoo.weight import Weight, dense
 
 # KerasHub's table of positions begins with that of the first token: the id of padding is 1.

@@ -4,9 +4,9 @@ Source: Dosovitskiy et al., arXiv:2010.11929; names as in transformers' `ViTMode
 """
 
 from keras_addnorm.models import ImageEncoder
-from keras_addnorm.zoo import heads, keras_hub_images, vit_like
 from keras_addnorm.zoo.config import IGNORED_KEYS
 from keras_addnorm.zoo.family import Family, KerasHub
+from keras_addnorm.zoo.shared import heads, keras_hub_images, vit_like
 
 _HUB_BLOCK = {
     "attention_norm": "vit_encoder/transformer_block_{n}/ln_1",

@@ -5,8 +5,8 @@ Source: Conneau et al., arXiv:1911.02116; names as in transformers' `XLMRobertaM
 
 import dataclasses
 
-from keras_addnorm.zoo.bert_like import BASE, LARGE
 from keras_addnorm.zoo.families import roberta
+from keras_addnorm.zoo.shared.bert_like import BASE, LARGE
 
 _PRESETS = {
     "xlm_roberta_base": roberta.preset(

@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from keras_addnorm.zoo import heads
 from keras_addnorm.zoo.config import ACTIVATIONS, key_of
 from keras_addnorm.zoo.family import Head
+from keras_addnorm.zoo.shared import heads
 from keras_addnorm.zoo.weight import Weight, dense, norm
 
 _DROPOUT = ("classifier_dropout", 0.0)

@@ -1,7 +1,7 @@
 """What KerasHub's text backbones share: their configs, and the paths of their variables."""
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo.bert_like import FIXED
+from keras_addnorm.zoo.shared.bert_like import FIXED
 from keras_addnorm.zoo.weight import Weight
 
 SIZES = ("vocabulary_size", "num_layers", "num_heads", "hidden_dim", "intermediate_dim")

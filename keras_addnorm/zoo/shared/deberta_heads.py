@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from keras_addnorm.zoo import heads
 from keras_addnorm.zoo.config import ACTIVATIONS, key_of
+from keras_addnorm.zoo.shared import heads
 
 # Where `legacy` is false, and in the authors' own files, the head of masked tokens has these names.
 # It computes the same, by the table of tokens always.

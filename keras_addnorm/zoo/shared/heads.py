@@ -3,9 +3,9 @@
 Each function makes a `Head`. Names of tensors are whole, without `.weight` and `.bias`.
 """
 
-from keras_addnorm.zoo.bert_like import token_width
 from keras_addnorm.zoo.config import default_labels, key_of
 from keras_addnorm.zoo.family import Head
+from keras_addnorm.zoo.shared.bert_like import token_width
 from keras_addnorm.zoo.weight import Weight, dense, norm
 
 # A text that may have several classes gets a probability for each; transformers leaves the

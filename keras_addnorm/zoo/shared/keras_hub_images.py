@@ -1,8 +1,8 @@
 """What KerasHub's backbones of images share: their configs, and the paths of their variables."""
 
 from keras_addnorm.models.blocks import MAX_LAYERS, MAX_SIZE
-from keras_addnorm.zoo import vit_like
-from keras_addnorm.zoo.keras_hub_like import attention, dense, layer_norm
+from keras_addnorm.zoo.shared import vit_like
+from keras_addnorm.zoo.shared.keras_hub_like import attention, dense, layer_norm
 from keras_addnorm.zoo.weight import Weight, pre_norms
 
 

@@ -1,8 +1,8 @@
 """What DINOv2 with and without registers share: the keys of their configs, and their tensors."""
 
 from keras_addnorm.models.blocks import MAX_SIZE
-from keras_addnorm.zoo import vit_like
 from keras_addnorm.zoo.family import Preset
+from keras_addnorm.zoo.shared import vit_like
 from keras_addnorm.zoo.weight import Weight
 
 MAX_RATIO = 1000

@@ -1,0 +1,1 @@
+"""What several families share: keys of configs, names of tensors, heads."""
