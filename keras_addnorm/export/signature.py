@@ -1,6 +1,5 @@
 """From a Keras model to one TensorFlow function with named inputs and outputs."""
 
-import contextlib
 import dataclasses
 import keyword
 import re
@@ -8,6 +7,7 @@ import re
 import keras
 
 from keras_addnorm.export.errors import ExportError
+from keras_addnorm.export.graph import infer
 
 SIGNATURE = "serving_default"
 
@@ -52,32 +52,14 @@ def make_exportable(model, batch_size, sequence_length):
 
     def serve(**kwargs):
         structure = keras.tree.map_structure(lambda t: kwargs[names[t.name]], model.input)
-        return output_dict(model, model(structure, training=False))
+        return output_dict(model, infer(model, structure))
 
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
     module.serve = tf.function(serve, autograph=False)
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
-    with _without_guards(model):
-        function = module.serve.get_concrete_function(**specs)
+    function = module.serve.get_concrete_function(**specs)
     return Exportable(model, inputs, module, function)
-
-
-@contextlib.contextmanager
-def _without_guards(model):
-    """Traces layers without their guard against NaN and infinity at padded positions.
-
-    Each guard is a SELECT, which would split the graph into many delegate partitions; what a
-    trained model computes at padded positions is finite, and verification has padded rows.
-    """
-    guarded = [x for x in model._flatten_layers() if getattr(x, "guard_padding", False)]
-    for layer in guarded:
-        layer.guard_padding = False
-    try:
-        yield
-    finally:
-        for layer in guarded:
-            layer.guard_padding = True
 
 
 def check_sizes(batch_size, sequence_length):

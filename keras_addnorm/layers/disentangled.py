@@ -15,7 +15,7 @@ from keras import ops
 
 from keras_addnorm.layers import checks
 from keras_addnorm.layers.masking import fits
-from keras_addnorm.layers.shapes import positions
+from keras_addnorm.layers.shapes import positions, sizes
 
 # The terms by their names in the paper, and the call argument of `MultiHeadAttention` that each
 # needs, with its projection: content to position compares queries with the vectors of distances as
@@ -118,7 +118,7 @@ def skew(x, rows, columns):
 def _picked(x, query, key):
     """`skew` of scores for the positions of two tensors; a gather where lengths are symbolic."""
     if not isinstance(x, keras.KerasTensor):
-        return skew(x, ops.shape(query)[1], ops.shape(key)[1])
+        return skew(x, sizes(query)[1], sizes(key)[1])
     rows, columns = positions(query), positions(key)
     where = ops.subtract(ops.expand_dims(columns, 0), ops.expand_dims(rows, 1))
     where = ops.add(where, ops.max(rows))  # [rows, columns]

@@ -6,6 +6,9 @@ of a call combine into one float32 tensor `keep` of rank 4 that broadcasts to
 `where`: a converted graph then holds no SELECT, which would split it into many delegate partitions.
 """
 
+import contextlib
+import contextvars
+
 import keras
 import numpy as np
 from keras import ops
@@ -17,6 +20,20 @@ from keras_addnorm.layers.shapes import positions, reshape
 # Large enough that exp underflows to exactly 0 beside any score: those of float16 queries and keys
 # reach 1e11, inputs of 1e4 make some of 1e9. Small enough that adding a score to it stays finite.
 MASKED = 1e30
+_MASKED = contextvars.ContextVar("masked", default=MASKED)
+
+
+@contextlib.contextmanager
+def mask_constant(value):
+    """What is subtracted from masked scores meanwhile, instead of `MASKED`.
+
+    float16 ends at 65504, and 8-bit activations spread their 256 steps over whatever there is.
+    """
+    token = _MASKED.set(value)
+    try:
+        yield
+    finally:
+        _MASKED.reset(token)
 
 
 def attached_mask(x):
@@ -184,13 +201,13 @@ def masked_softmax(scores, keep):
 
 
 def penalty(keep):
-    """0 where a position is kept, else `MASKED`, to be subtracted.
+    """0 where a position is kept, else the mask constant, to be subtracted.
 
     Not a negative number to be added: with TensorFlow, `ops.add` takes a tensor with one axis
     above 1 for a bias of the last axis, if the sizes agree, whichever axis it is. So are the
     query mask of one sequence as long as its keys, and a padding mask as long as the features.
     """
-    return ops.multiply(ops.subtract(1.0, keep), MASKED)
+    return ops.multiply(ops.subtract(1.0, keep), _MASKED.get())
 
 
 def any_kept(keep):

@@ -21,7 +21,7 @@ from keras_addnorm.layers.norms import apply_norm, make_norm, norm_config, uses_
 from keras_addnorm.layers.precision import narrow, saturate
 from keras_addnorm.layers.quantization import layer_config
 from keras_addnorm.layers.rotary_embedding import RotaryEmbedding
-from keras_addnorm.layers.shapes import flatten, reshape
+from keras_addnorm.layers.shapes import flatten, reshape, sizes
 
 PROJECTIONS = ("query", "key", "value", "output", "gate", "relative_query", "relative_key")
 
@@ -326,7 +326,7 @@ class MultiHeadAttention(keras.layers.Layer):
         so that no key is copied and no tensor has rank 5."""
         if self.num_key_value_heads == self.num_heads:
             return x
-        batch, length = ops.shape(query)[:2]
+        batch, length = sizes(query)[:2]
         if x.shape[-1] is not None:
             return ops.reshape(x, (batch, heads, -1, x.shape[-1]))
         return ops.reshape(x, (batch, heads, length * (self.num_heads // heads), -1))

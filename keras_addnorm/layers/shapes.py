@@ -4,8 +4,47 @@ A `KerasTensor` has no sizes to be read at run time. Where one is given, Keras's
 place of shape arithmetic, so that the `call` of a layer can be traced into a functional model.
 """
 
+import dataclasses
+
 import keras
 from keras import ops
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A tensor `(batch, length, features)`, kept as the matrix of its rows.
+
+    Layers hand it on where a whole model is traced, so that no two of them reshape to and fro.
+
+    Attributes:
+        matrix: tensor `(batch * length, features)`.
+        shape: tuple `(batch, length, features)`, None where a size is known only at run time.
+        like: tensor whose first two axes are batch and length.
+    """
+
+    matrix: object
+    shape: tuple
+    like: object
+
+    @property
+    def dtype(self):
+        return self.matrix.dtype
+
+    @classmethod
+    def of(cls, x):
+        """A tensor `(batch, length, features)` as `Rows`."""
+        return x if isinstance(x, cls) else cls(flatten(x), tuple(x.shape), x)
+
+    def tensor(self):
+        """The tensor itself, of rank 3."""
+        return reshape(self.matrix, self.shape, self.like)
+
+
+def sizes(x):
+    """`ops.shape` of a tensor or of `Rows`."""
+    if isinstance(x, Rows):
+        return (*ops.shape(x.like)[:2], x.shape[2])
+    return ops.shape(x)
 
 
 def reshape(x, shape, like=None):
@@ -13,8 +52,15 @@ def reshape(x, shape, like=None):
 
     One unknown axis becomes the single -1 of the reshape, so that a converted graph needs no
     shape arithmetic at all; only with more are the sizes of the others read from the same axes
-    of `like` (default: `x`).
+    of `like` (default: `x`). With `like` of `Rows`, a matrix that is given the batch and length of
+    these becomes `Rows` too.
     """
+    if isinstance(like, Rows):
+        if len(x.shape) == 2 and len(shape) == 3:
+            return Rows(x, tuple(shape), like.like)
+        like = like.like
+    if tuple(shape) == tuple(x.shape) and len(shape) == 2:
+        return x
     unknown = [axis for axis, size in enumerate(shape) if size is None]
     sizes = list(shape)
     for axis in unknown[-1:]:
@@ -39,8 +85,12 @@ def flatten(x, features=None):
         x: tensor of rank 2 or more.
         features: the size of the last axis, where more than one axis becomes it.
     """
+    if isinstance(x, Rows):
+        return x.matrix
     if isinstance(x, keras.KerasTensor):
         return x if features is None else reshape(x, (*x.shape[:2], features))
+    if len(x.shape) == 2 and features in (None, x.shape[-1]):
+        return x
     return ops.reshape(x, (-1, x.shape[-1] if features is None else features))
 
 
@@ -49,4 +99,4 @@ def positions(x):
     if isinstance(x, keras.KerasTensor):
         row = x[(0, slice(None), *(0 for _ in x.shape[2:]))]
         return ops.subtract(ops.cumsum(ops.ones_like(row, dtype="int32")), 1)
-    return ops.arange(ops.shape(x)[1], dtype="int32")
+    return ops.arange(sizes(x)[1], dtype="int32")

@@ -1,0 +1,221 @@
+"""The inference graph of a model: what its layers compute, in the form that runtimes run best.
+
+XNNPACK, the CPU delegate of LiteRT, runs a graph fastest as one partition of 2-D fully connected
+ops, without gathers of shapes, selects or two unknown sizes in one reshape. So the stream travels
+from layer to layer as the matrix of its rows (`Rows`), ids are looked up without Keras's wrap of
+negative ones, and attention subtracts a finite mask constant. A layer that is not ours gets the
+tensors that it was built for.
+"""
+
+import contextlib
+import inspect
+
+import keras
+
+from keras_addnorm.export.walk import walk
+from keras_addnorm.layers import (
+    AddNorm,
+    FeedForward,
+    Head,
+    MultiHeadAttention,
+    Projection,
+    TokenAndPositionEmbedding,
+)
+from keras_addnorm.layers.masking import attached_mask, mask_constant
+from keras_addnorm.layers.norms import apply_norm
+from keras_addnorm.layers.shapes import Rows
+
+# Layers that compute each row by itself, and so compute a matrix of rows as well.
+ROW_WISE = (
+    FeedForward,
+    Head,
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.Identity,
+)
+
+# exp(-10000) is 0 beside any score of a trained model, and float16, which GPU delegates compute
+# in, ends at 65504.
+MASK_CONSTANT = 1e4
+
+
+def infer(model, inputs, mask_value=MASK_CONSTANT):
+    """Computes a functional model for inference, while a graph is traced.
+
+    Args:
+        model: float32 functional Keras model.
+        inputs: TensorFlow tensors, in the structure of `model.input`.
+        mask_value: float, what is subtracted from masked scores.
+
+    Returns:
+        The outputs, in the structure of `model.output`.
+    """
+    with _without_guards(model), mask_constant(mask_value):
+        outputs = walk(model, inputs, _call)
+    return keras.tree.map_structure(_tensor, outputs)
+
+
+@contextlib.contextmanager
+def _without_guards(model):
+    """Traces layers without their guard against NaN and infinity at padded positions.
+
+    Each guard is a SELECT, which would split the graph into many delegate partitions; what a
+    trained model computes at padded positions is finite, and verification has padded rows.
+    """
+    guarded = [x for x in model._flatten_layers() if getattr(x, "guard_padding", False)]
+    for layer in guarded:
+        layer.guard_padding = False
+    try:
+        yield
+    finally:
+        for layer in guarded:
+            layer.guard_padding = True
+
+
+def _call(operation, args, kwargs):
+    form = _form(operation, args, kwargs)
+    if form is not None:
+        with keras.name_scope(operation.name):
+            return form(operation, *args, **kwargs)
+    args, kwargs = keras.tree.map_structure(_tensor, (args, kwargs))
+    if "training" in getattr(operation, "_call_context_args", {}):
+        kwargs["training"] = False
+    return operation(*args, **kwargs)
+
+
+def _form(operation, args, kwargs):
+    """What computes an operation from `Rows`, or None."""
+    values = keras.tree.flatten((args, kwargs))
+    if any(attached_mask(x) is not None for x in values if hasattr(x, "shape")):
+        return None  # Keras hands its masks from call to call; a form would lose them.
+    if isinstance(operation, ROW_WISE) and len(args) == 1 and isinstance(args[0], Rows):
+        return _row_wise
+    return FORMS.get(type(operation))
+
+
+def _tensor(x):
+    return x.tensor() if isinstance(x, Rows) else x
+
+
+def _row_wise(layer, rows, **kwargs):
+    matrix = layer(rows.matrix, training=False) if _trains(layer) else layer(rows.matrix)
+    return Rows(matrix, (*rows.shape[:2], matrix.shape[-1]), rows.like)
+
+
+def _trains(layer):
+    return "training" in inspect.signature(layer.call).parameters
+
+
+def _add_norm(layer, x, y, mask=None, **kwargs):
+    if layer.uses_mask or len(x.shape) != 3:
+        return layer(_tensor(x), _tensor(y), mask=mask, training=False)
+    x, y = Rows.of(x), Rows.of(y)
+    stream, branch = x.matrix, _normalized(layer.branch_norm_layer, y.matrix)
+    if layer.branch_scale is not None:
+        branch = keras.ops.multiply(branch, layer.scale)
+    if layer.residual_scale != 1.0:
+        stream = keras.ops.multiply(stream, layer.residual_scale)
+    total = keras.ops.add(stream, branch)
+    normed = Rows(_normalized(layer.norm_layer, total), x.shape, x.like)
+    return (normed, Rows(total, x.shape, x.like)) if layer.return_sum else normed
+
+
+def _normalized(layer, x):
+    """The norm of a matrix of rows; layer norm with five ops on the whole matrix, of Keras's seven.
+
+    c = x - mean(x);  output = c / sqrt(mean(c^2) + epsilon) * gamma + beta
+    """
+    ops, beyond_rows = keras.ops, getattr(layer, "axis", -1) not in (-1, [-1], [1], 1)
+    if type(layer) is not keras.layers.LayerNormalization or beyond_rows:
+        return apply_norm("export", layer, x, training=False)
+    centered = ops.subtract(x, ops.mean(x, axis=-1, keepdims=True))
+    variance = ops.mean(ops.multiply(centered, centered), axis=-1, keepdims=True)
+    output = ops.multiply(centered, ops.rsqrt(ops.add(variance, layer.epsilon)))
+    if layer.scale:
+        output = ops.multiply(output, layer.gamma)
+    return ops.add(output, layer.beta) if layer.center else output
+
+
+def _attention(layer, query, *args, **kwargs):
+    """Self-attention on rows; values and keys of their own are rows as well."""
+    arguments = inspect.signature(layer.call).bind(query, *args, **kwargs).arguments
+    for name in ("query", "value", "key"):
+        if arguments.get(name) is not None:
+            arguments[name] = Rows.of(arguments[name])
+    return layer.call(**{**arguments, "training": False})
+
+
+def _projection(layer, x, mask=None, **kwargs):
+    if layer.uses_mask:
+        return layer(_tensor(x), mask=mask, training=False)
+    return _row_wise(layer, Rows.of(x))
+
+
+def _norm(layer, x, **kwargs):
+    if not isinstance(x, Rows):
+        return layer(x, **kwargs)
+    return Rows(_normalized(layer, x.matrix), x.shape, x.like)
+
+
+def _look_up(layer, ids, **kwargs):
+    """Rows of a table. Keras's own lookup first adds the vocabulary size to negative ids: three
+    ops, one of them a select."""
+    if layer.mask_zero or kwargs:
+        return layer(ids, **kwargs)
+    return Rows(_gather(layer, ids), (*ids.shape, layer.output_dim), ids).tensor()
+
+
+def _gather(layer, ids):
+    import tensorflow as tf
+
+    ids = keras.ops.reshape(keras.ops.cast(ids, "int32"), (-1,))
+    return tf.gather(keras.ops.convert_to_tensor(layer.embeddings), ids)  # [batch * length, dim]
+
+
+def _embeddings(layer, token_ids, segment_ids=None, mask=None, **kwargs):
+    special = (layer.mask_zero, layer.zero_padding, layer.projection_window, layer.project_first)
+    if any(special) or layer.mask_token_id is not None or layer._norm_uses_mask:
+        return layer(token_ids, segment_ids=segment_ids, mask=mask, training=False)
+    x = _gather(layer.token_embedding, token_ids)
+    if layer.embedding_scale is not None:
+        sqrt = layer.embedding_scale == "sqrt"
+        scale = layer.embedding_dim**0.5 if sqrt else layer.embedding_scale
+        x = keras.ops.multiply(x, scale)
+    shared = []  # The same for each sequence: summed up first, and often before it runs.
+    if layer.position_encoding is not None:
+        shared.append(layer.position_encoding.encoding(token_ids, "float32"))
+    if layer.num_segments == 1:
+        table = keras.ops.convert_to_tensor(layer.segment_embedding.embeddings)
+        shared.append(keras.ops.expand_dims(table, 0))
+    elif layer.num_segments > 1:
+        x = keras.ops.add(x, _gather(layer.segment_embedding, segment_ids))
+    x = Rows(x, (*token_ids.shape, x.shape[-1]), token_ids)
+    if shared:
+        x = _plus(x, shared[0] if len(shared) == 1 else keras.ops.add(*shared))
+    matrix = x.matrix
+    if layer.norm_layer is not None:
+        matrix = _normalized(layer.norm_layer, matrix)
+    if layer.projection is not None:
+        matrix = layer.projection(matrix)
+    return Rows(matrix, (*x.shape[:2], matrix.shape[-1]), token_ids)
+
+
+def _plus(x, shared):
+    """`Rows` plus a tensor `(1, length, features)`."""
+    if x.shape[0] == 1:
+        matrix = keras.ops.reshape(shared, (-1, shared.shape[-1]))
+        return Rows(keras.ops.add(x.matrix, matrix), x.shape, x.like)
+    return Rows.of(keras.ops.add(x.tensor(), shared))
+
+
+FORMS = {
+    AddNorm: _add_norm,
+    MultiHeadAttention: _attention,
+    Projection: _projection,
+    TokenAndPositionEmbedding: _embeddings,
+    keras.layers.Embedding: _look_up,
+    keras.layers.ReversibleEmbedding: _look_up,
+    keras.layers.LayerNormalization: _norm,
+    keras.layers.RMSNormalization: _norm,
+}
