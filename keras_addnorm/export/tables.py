@@ -128,9 +128,9 @@ def saved_table(facts):
 
 def findings_table(path, findings):
     """What `lint_file` found in the file at `path`, as a table."""
-    table = Table(title=Text(str(path)), title_justify="left", show_lines=True)
-    for name, ratio in (("found", 5), ("cost", 4), ("fix", 3)):
-        table.add_column(name, ratio=ratio)
+    table = Table(title=Text(str(path)), title_justify="left", show_lines=True, expand=True)
+    table.add_column("found", ratio=1, overflow="fold")
+    table.add_column("what it costs, and what to do", ratio=1, overflow="fold")
     shared = _shared_path([layer for finding in findings for layer in finding.layers])
     for finding in findings:
         times = f" ({finding.count} times)" if finding.count > 1 else ""
@@ -143,7 +143,7 @@ def findings_table(path, findings):
             found.append(f"\nin {layer}", "dim")
         if len(layers) > MOST_LAYERS:
             found.append(f"\nand {len(layers) - MOST_LAYERS} more", "dim")
-        table.add_row(found, Text(finding.cost), Text(finding.fix))
+        table.add_row(found, Text(f"{finding.cost}\n{finding.fix}"))
     return table
 
 

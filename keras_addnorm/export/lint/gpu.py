@@ -171,7 +171,7 @@ RULES = (
         "gpu-edge",
         "note",
         "Little: they split nothing, the GPU delegate takes the rest whole.",
-        "None is needed.",
+        "Nothing to do.",
         _gpu_edge,
     ),
 )

@@ -49,7 +49,7 @@ def _scaled_integer(subject):
 
 
 def _mask_fix(limit):
-    return f"None for a mask of 0 and 1. Otherwise scale first: integers above {limit} overflow."
+    return f"Nothing to do for a mask of 0 and 1; scale others first: those above {limit} overflow."
 
 
 def _from_integers(graph, tensor, steps=4):

@@ -114,7 +114,7 @@ def _xnnpack(subject):
         message = f"{len(loaded.parts)} parts, with no other op between them"
         unpacking = any(op.name == "DEQUANTIZE" for op in graph.operators)
         why = "One part only unpacks constants; it runs once, at loading." if unpacking else None
-        yield Hit(message, severity="note", cost=why, fix="None is needed.")
+        yield Hit(message, severity="note", cost=why, fix="Nothing to do.")
 
 
 def _xnnpack_edge(subject):
@@ -202,7 +202,7 @@ RULES = (
         "xnnpack-edge",
         "note",
         "Little: they split nothing, and ops on ids and masks are cheap.",
-        "None is needed.",
+        "Nothing to do.",
         _xnnpack_edge,
     ),
 )
