@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras_addnorm import cli, export
 from keras_addnorm.export.flatbuffer import read_model
 from keras_addnorm.export.lint import RULES, lowest_runtime
+from keras_addnorm.export.lint.load import load
 from tests.export import common
 
 RNG = np.random.default_rng(0)
@@ -147,6 +148,14 @@ def test_ops_between_the_parts_of_xnnpack(convert, name, function):
     assert len(findings) == 1 and findings[0].message.startswith("2 parts")
     refused = [f for f in found(path, "gpu-op") if f.message.startswith(name)]
     assert len(refused) == (name not in ("SELECT",))
+
+
+def test_the_analyzer_of_tensorflow_says_nothing(convert, capsys):
+    """Why the conditions of GPU delegates are in `lint/gpu.py`. Should this fail, ask it too."""
+    path = convert(lambda x: dense(tf.broadcast_to(dense(x)[:, :1], (1, 8, 64))), FLOAT)
+    tf.lite.experimental.Analyzer.analyze(model_path=str(path), gpu_compatibility=True)
+    assert "Your model looks compatible with GPU delegate" in capsys.readouterr().out
+    assert "the delegate has no such op" in only(path, "gpu-op").message
 
 
 def test_constants_beyond_half_precision(convert):
@@ -338,6 +347,25 @@ def test_a_part_that_is_named_without_end(convert):
 
     change(path, many)
     assert_refused(path, "claims more than 2,000,000 parts")
+
+
+def test_constants_that_lie_on_each_other(convert):
+    path = convert(layer_norm(1e-6), FLOAT)
+    data = bytearray(path.read_bytes())
+    model = schema.Model.GetRootAs(data)
+    buffers = model._tab.Vector(model._tab.Offset(12))
+    sizes = [model.Buffers(i).DataLength() for i in range(model.BuffersLength())]
+    largest = model.Buffers(int(np.argmax(sizes)))._tab.Pos
+    for place in range(buffers, buffers + 4 * len(sizes), 4):
+        data[place : place + 4] = (largest - place).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert_refused(path, "its constants are larger than the file")
+
+
+def test_a_file_that_takes_too_long(convert):
+    model = read_model(convert(dense, FLOAT))
+    assert load(model, seconds=0.001).error == "it takes more than 0.001 s to load"
+    assert load(model).error is None and len(load(model).parts) == 1
 
 
 def test_parts_that_are_not_there(convert):

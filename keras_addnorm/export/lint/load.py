@@ -31,14 +31,14 @@ class Loaded:
         return set().union(*self.parts)
 
 
-def load(model):
-    """Loads a `ModelFile`'s file; returns a `Loaded`."""
+def load(model, seconds=SECONDS):
+    """Loads a `ModelFile`'s file within a time in seconds; returns a `Loaded`."""
     # -P: the program's folder must not come first on the path.
     command = [sys.executable, "-P", str(PROGRAM), str(model.path.resolve())]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS)
+        done = subprocess.run(command, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
-        return Loaded(f"it takes more than {SECONDS} s to load", ())
+        return Loaded(f"it takes more than {seconds} s to load", ())
     if done.returncode < 0:
         return Loaded(f"LiteRT crashes on it (signal {-done.returncode})", ())
     if done.returncode:
