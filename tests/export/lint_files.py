@@ -1,4 +1,4 @@
-"""Files for the tests of lint: what the converter makes of a function, and files changed after it."""
+"""Files for the tests of lint: what the converter makes of a function, or changed after it."""
 
 import flatbuffers
 import numpy as np
