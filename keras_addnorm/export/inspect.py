@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 
-from keras_addnorm.export.flatbuffer import read_model
+from keras_addnorm.export.reader import read_model
 
 # Ops that only a runtime with more than the built-in ops, or with variables, can run.
 VARIABLE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_addnorm import cli, export
-from keras_addnorm.export.flatbuffer import read_model
 from keras_addnorm.export.lint import RULES, lowest_runtime
+from keras_addnorm.export.reader import read_model
 from tests.export import common
 from tests.export.lint_files import FLOAT, RNG, WEIGHTS, change, dense, found, layer_norm, only
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from keras_addnorm import export
-from keras_addnorm.export.flatbuffer import read_model
 from keras_addnorm.export.lint.load import load
+from keras_addnorm.export.reader import read_model
 from tests.export.lint_files import FLOAT, change, dense, layer_norm, only
 
 

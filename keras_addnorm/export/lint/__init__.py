@@ -4,11 +4,11 @@ A rule is one entry of `RULES`; nothing else knows about it.
 """
 
 from keras_addnorm.export.errors import ExportError
-from keras_addnorm.export.flatbuffer import read_model
 from keras_addnorm.export.lint import gpu, half_precision, operators, quantization, versions
 from keras_addnorm.export.lint.load import load
 from keras_addnorm.export.lint.rules import SEVERITIES, Finding, Subject
 from keras_addnorm.export.lint.versions import lowest_runtime
+from keras_addnorm.export.reader import read_model
 
 __all__ = ["RULES", "Finding", "lint_file", "lowest_runtime"]
 

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-from keras_addnorm.export.flatbuffer import printable
+from keras_addnorm.export.reader import printable
 
 PROGRAM = pathlib.Path(__file__).with_name("probe.py")
 SECONDS = 120

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-from keras_addnorm.export.flatbuffer import ModelFile
+from keras_addnorm.export.reader import ModelFile
 
 SEVERITIES = ("error", "warning", "note")
 

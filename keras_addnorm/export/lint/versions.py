@@ -1,7 +1,7 @@
 """Rules about the runtimes that can load a file: each has a newest version of each operator."""
 
-from keras_addnorm.export.flatbuffer import read_model
 from keras_addnorm.export.lint.rules import Hit, Rule, layer_of
+from keras_addnorm.export.reader import read_model
 
 # An operator a line: the first TensorFlow Lite runtime with its version 1, 2, 3 and so on; 1 stands
 # for runtimes before 2.0. Versions of other operators are older than 2.0, or rare in encoders.
