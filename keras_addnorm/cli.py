@@ -1,4 +1,4 @@
-"""The command line: `keras-addnorm export | verify | embed | info | list | import`."""
+"""The command line: `keras-addnorm export | verify | embed | info | lint | list | import`."""
 
 import argparse
 import sys
@@ -60,6 +60,11 @@ def build_parser():
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run="info")
 
+    lint = commands.add_parser("lint", help="say what in a .tflite file will hurt, and where")
+    lint.add_argument("model", metavar="FILE", help="a .tflite file, made by anything")
+    lint.add_argument("--json", action="store_true", help="print JSON")
+    lint.set_defaults(run="lint")
+
     presets = commands.add_parser("list", help="list published architectures and weights")
     presets.add_argument("pattern", metavar="PATTERN", nargs="?", help="such as 'bert_*'")
     presets.add_argument("--family", default=None, metavar="FAMILY", help="a model type")
@@ -100,8 +105,7 @@ def main(argv=None):
 
                 show = getattr(commands, args.run)(args, progress)
             wide = None if sys.stdout.isatty() else WIDTH
-            show(Console(width=wide, **plain))
-            return 0
+            return show(Console(width=wide, **plain)) or 0
         except KeyboardInterrupt:
             notes.print(Text("error:", "red"), "interrupted")
             return 130

@@ -1,17 +1,23 @@
-"""The commands of `keras-addnorm`: each returns a function that shows its result on a console."""
+"""The commands of `keras-addnorm`: each returns a function that shows its result on a console.
 
+What that function returns is the exit code; None stands for 0.
+"""
+
+import collections
 import dataclasses
 import json
 import pathlib
 
-from keras_addnorm.export import to_saved_model, to_tflite, verify_file
+from keras_addnorm.export import lint_file, to_saved_model, to_tflite, verify_file
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
+from keras_addnorm.export.lint import lowest_runtime
 from keras_addnorm.export.recipes import get_recipe
 from keras_addnorm.export.tables import (
     differences_table,
     file_facts,
     file_table,
+    findings_table,
     model_table,
     presets_table,
     report_table,
@@ -107,6 +113,37 @@ def info(args, progress):
     progress(f"loading {args.model}")
     description = describe(load(args.model), progress=progress)
     return _show(args, dataclasses.asdict(description), model_table(description))
+
+
+def lint(args, progress):
+    """`keras-addnorm lint`; the exit code is 1 where no shipped runtime runs the file."""
+    progress(f"looking into {args.model}")
+    findings = lint_file(args.model)
+    severities = collections.Counter(finding.severity for finding in findings)
+    errors, warnings = severities["error"], severities["warning"]
+    runtime = lowest_runtime(args.model)
+    facts = {
+        "path": args.model,
+        "errors": errors,
+        "warnings": warnings,
+        "lowest_runtime": runtime,
+        "findings": [dataclasses.asdict(finding) for finding in findings],
+    }
+
+    def show(console):
+        _show(args, facts, findings_table(args.model, findings))(console)
+        if not args.json:
+            console.print(
+                f"{_count(errors, 'error')}, {_count(warnings, 'warning')}, "
+                f"lowest runtime: TFLite {runtime}"
+            )
+        return 1 if errors else 0
+
+    return show
+
+
+def _count(number, noun):
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def list_presets(args, progress):

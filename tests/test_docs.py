@@ -1,6 +1,7 @@
 """What the README and the examples say and show is so."""
 
 import importlib.util
+import io
 import json
 import pathlib
 import re
@@ -117,6 +118,26 @@ def test_the_example_of_options_runs_as_it_stands():
     windows = [names["modern"].get_layer(f"layer_{i}_attention").sliding_window for i in range(3)]
     assert windows == [None, 65, 65]
     assert names["vision"].count_params() == 85_798_656
+
+
+@needs_weights
+def test_the_findings_of_lint_are_those_of_the_exported_minilm(tmp_path, capfd):
+    from rich.console import Console
+
+    from keras_addnorm import cli, export, zoo
+    from keras_addnorm.export.tables import findings_table
+
+    path = tmp_path / "minilm.tflite"
+    embedder = zoo.from_hugging_face("minilm", task="embed")
+    export.to_tflite(embedder, path, quantization="dynamic_int8")
+    warnings = [finding for finding in export.lint_file(path) if finding.severity != "note"]
+    console = Console(file=io.StringIO(), width=100)
+    console.print(findings_table(path.name, warnings))
+    capfd.readouterr()
+    assert cli.main(["lint", str(path)]) == 0
+    lines = [*console.file.getvalue().splitlines(), capfd.readouterr().out.splitlines()[-1]]
+    shown = README.split("<!-- lint: checked by tests/test_docs.py -->\n```text\n")[1]
+    assert shown.split("\n```")[0] == "\n".join(line.rstrip() for line in lines)
 
 
 def test_the_first_example_runs_as_it_stands():

@@ -1,6 +1,7 @@
 """Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
 
 from keras_addnorm.export.errors import ExportError, VerificationError
+from keras_addnorm.export.lint import Finding, lint_file
 from keras_addnorm.export.pipeline import verify_file
 from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport
@@ -11,8 +12,10 @@ __all__ = [
     "RECIPES",
     "ExportError",
     "ExportReport",
+    "Finding",
     "Recipe",
     "VerificationError",
+    "lint_file",
     "to_saved_model",
     "to_tflite",
     "verify_file",

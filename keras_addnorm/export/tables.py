@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import os
 import pathlib
+import re
 
 import numpy as np
 from rich import box
@@ -13,6 +15,9 @@ from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.runtime import open_model
 from keras_addnorm.export.signature import TensorSpec
 from keras_addnorm.files import size_and_digest
+
+SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "bold"}
+MOST_LAYERS = 3  # of a finding, in the table; JSON has them all
 
 
 def megabytes(size):
@@ -119,6 +124,33 @@ def saved_table(facts):
     """What `keras-addnorm import` wrote, as a table."""
     rows = {**facts, "parameters": f"{facts['parameters']:,}", "bytes": megabytes(facts["bytes"])}
     return _facts(facts["path"], [(k, v) for k, v in rows.items() if k != "path"])
+
+
+def findings_table(path, findings):
+    """What `lint_file` found in the file at `path`, as a table."""
+    table = Table(title=Text(str(path)), title_justify="left", show_lines=True, expand=True)
+    table.add_column("found", ratio=1, overflow="fold")
+    table.add_column("what it costs, and what to do", ratio=1, overflow="fold")
+    shared = _shared_path([layer for finding in findings for layer in finding.layers])
+    for finding in findings:
+        times = f" ({finding.count} times)" if finding.count > 1 else ""
+        found = Text(f"{finding.severity} {finding.rule}", SEVERITY_STYLES[finding.severity])
+        found.append(f"\n{finding.message}{times}", "default")
+        # Layers of a stack differ by their number only: one pattern stands for them.
+        layers = [re.sub(r"\d+", "*", layer.removeprefix(shared)) for layer in finding.layers]
+        layers = [*dict.fromkeys(layers)]
+        for layer in layers[:MOST_LAYERS]:
+            found.append(f"\nin {layer}", "dim")
+        if len(layers) > MOST_LAYERS:
+            found.append(f"\nand {len(layers) - MOST_LAYERS} more", "dim")
+        table.add_row(found, Text(f"{finding.cost}\n{finding.fix}"))
+    return table
+
+
+def _shared_path(layers):
+    """The folders that all paths of layers start with: the model's name, which says nothing."""
+    parents = [layer.split("/")[:-1] for layer in layers if "/" in layer]
+    return "".join(f"{part}/" for part in os.path.commonprefix(parents))
 
 
 def presets_table(facts):
