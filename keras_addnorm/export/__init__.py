@@ -1,5 +1,6 @@
 """Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
 
+from keras_addnorm.export.bench import BenchReport, Timing, bench
 from keras_addnorm.export.errors import ExportError, VerificationError
 from keras_addnorm.export.pipeline import verify_file
 from keras_addnorm.export.recipes import RECIPES, Recipe
@@ -9,10 +10,13 @@ from keras_addnorm.export.tflite import to_tflite
 
 __all__ = [
     "RECIPES",
+    "BenchReport",
     "ExportError",
     "ExportReport",
     "Recipe",
+    "Timing",
     "VerificationError",
+    "bench",
     "to_saved_model",
     "to_tflite",
     "verify_file",
