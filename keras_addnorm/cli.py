@@ -1,4 +1,4 @@
-"""The command line: `keras-addnorm export | verify | embed | info | lint | list | import`."""
+"""The command line: `keras-addnorm export | verify | embed | bench | info | lint | list | ..`."""
 
 import argparse
 import sys
@@ -54,6 +54,23 @@ def build_parser():
     embed.add_argument("model", metavar="MODEL", help=MODEL)
     embed.add_argument("texts", metavar="TEXT", nargs="+", help="two texts or more")
     embed.set_defaults(run="embed")
+
+    bench = commands.add_parser("bench", help="time .tflite files beside each other")
+    bench.add_argument("files", metavar="FILE", nargs="+", help="a .tflite file, of any converter")
+    bench.add_argument("--against", metavar="FILE", help="the file that ratios refer to")
+    bench.add_argument(
+        "--lengths", default="16,64,128", metavar="N,N", help="sequence lengths; default 16,64,128"
+    )
+    bench.add_argument("--threads", type=int, default=1, metavar="N", help="default 1")
+    bench.add_argument("--runs", type=int, default=50, metavar="N", help="a length; default 50")
+    bench.add_argument(
+        "--padding", type=float, default=0.0, metavar="SHARE", help="of each sequence; default 0"
+    )
+    bench.add_argument("--profile", action="store_true", help="time the operators too")
+    bench.add_argument("--plot", metavar="OUT.png", help="draw the latency against the length")
+    bench.add_argument("--overwrite", action="store_true", help="replace an existing plot")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.set_defaults(run="bench")
 
     info = commands.add_parser("info", help="say what is in a model")
     info.add_argument("model", metavar="MODEL_OR_SOURCE", help=f"{MODEL}; or {SOURCE}")

@@ -8,7 +8,9 @@ import dataclasses
 import json
 import pathlib
 
+from keras_addnorm.export import bench as benchmark
 from keras_addnorm.export import lint_file, to_saved_model, to_tflite, verify_file
+from keras_addnorm.export.bench_views import bench_table, check_plot, labels, plot, profile_table
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
 from keras_addnorm.export.lint import lowest_runtime
@@ -101,6 +103,48 @@ def embed(args, progress):
             console.print(f"Text {index + 1} is longer than the model takes and was cut.")
 
     return show
+
+
+def bench(args, progress):
+    """`keras-addnorm bench`."""
+    if args.plot is not None:
+        check_plot(args.plot)
+        refuse_existing([args.plot], args.overwrite)
+    report = benchmark(
+        args.files,
+        against=args.against,
+        lengths=_lengths(args.lengths),
+        num_threads=args.threads,
+        runs=args.runs,
+        padding=args.padding,
+        profile=args.profile,
+        progress=progress,
+    )
+    if args.plot is not None:
+        progress(f"drawing {args.plot}")
+        plot(report, args.plot)
+
+    def show(console):
+        if args.json:
+            console.print(report.to_json(), soft_wrap=True)
+            return
+        console.print(bench_table(report))
+        names = labels(report.bytes)
+        for timing in report.timings:
+            if timing.profile is not None:
+                console.print(profile_table(timing, names[timing.file]))
+
+    return show
+
+
+def _lengths(text):
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise ValueError(
+            "--lengths must be positive whole numbers with commas between them. "
+            f"Received: {text!r}. Pass for instance 16,64,128."
+        )
+    return [int(part) for part in parts]
 
 
 def info(args, progress):

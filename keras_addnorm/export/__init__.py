@@ -1,5 +1,6 @@
 """Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
 
+from keras_addnorm.export.bench import BenchReport, Timing, bench
 from keras_addnorm.export.errors import ExportError, VerificationError
 from keras_addnorm.export.lint import Finding, lint_file
 from keras_addnorm.export.pipeline import verify_file
@@ -10,11 +11,14 @@ from keras_addnorm.export.tflite import to_tflite
 
 __all__ = [
     "RECIPES",
+    "BenchReport",
     "ExportError",
     "ExportReport",
     "Finding",
     "Recipe",
+    "Timing",
     "VerificationError",
+    "bench",
     "lint_file",
     "to_saved_model",
     "to_tflite",
