@@ -18,6 +18,7 @@ class Graph:
     held as int8 by this class and packed two a byte in the file.
 
     Attributes:
+        schema: the module `ai_edge_litert.schema_py_generated`.
         model: the whole file as `schema.ModelT`.
         operators: list of `schema.OperatorT` in the order they run; edit it in place.
         tensors: list of `schema.TensorT`.
@@ -32,7 +33,7 @@ class Graph:
     def __init__(self, data):
         from ai_edge_litert import schema_py_generated as schema
 
-        self._schema = schema
+        self.schema = schema
         self._op_names = _names(schema.BuiltinOperator)
         self._type_names = _names(schema.TensorType)
         if data[4:8] != IDENTIFIER:
@@ -104,13 +105,13 @@ class Graph:
             shape: tuple of ints, None where it is open.
             dtype: as the schema names it.
         """
-        tensor = self._schema.TensorT()
+        tensor = self.schema.TensorT()
         tensor.name = name.encode() if isinstance(name, str) else name
         tensor.shape = np.array([1 if size is None else size for size in shape], "int32")
         if None in shape:
             tensor.shapeSignature = np.array([-1 if s is None else s for s in shape], "int32")
         tensor.hasRank = True
-        tensor.type = getattr(self._schema.TensorType, dtype)
+        tensor.type = getattr(self.schema.TensorType, dtype)
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
@@ -135,19 +136,19 @@ class Graph:
         """
         dtype = dtype or values.dtype.name.upper()
         data = pack_int4(values) if dtype == "INT4" else np.ascontiguousarray(values)
-        buffer = self._schema.BufferT()
+        buffer = self.schema.BufferT()
         buffer.data = data.reshape(-1).view("uint8")
         self.model.buffers.append(buffer)
         target = self.tensors[tensor]
         target.buffer = len(self.model.buffers) - 1
-        target.type = getattr(self._schema.TensorType, dtype)
+        target.type = getattr(self.schema.TensorType, dtype)
         target.shape, target.shapeSignature = np.array(values.shape, "int32"), None
         target.quantization = None if scales is None else self.quantization(scales, 0, axis)
 
     def quantization(self, scales, zero_points, axis=0):
         """`schema.QuantizationParametersT` of real = scale * (integer - zero point)."""
         scales = np.atleast_1d(np.asarray(scales, "float32"))
-        result = self._schema.QuantizationParametersT()
+        result = self.schema.QuantizationParametersT()
         result.scale = scales
         result.zeroPoint = np.broadcast_to(np.asarray(zero_points, "int64"), scales.shape).copy()
         result.quantizedDimension = axis
@@ -161,22 +162,22 @@ class Graph:
             scales: float16 array `(rows, columns / block)`.
         """
         constant = self.tensors[tensor]
-        details = self._schema.BlockwiseQuantizationT()
+        details = self.schema.BlockwiseQuantizationT()
         details.scales = self.add_constant(constant.name + b"_scales", scales.astype("float16"))
         details.zeroPoints = -1  # none
         details.blockSize = int(constant.shape[1]) // scales.shape[1]
-        constant.quantization = self._schema.QuantizationParametersT()
-        constant.quantization.detailsType = self._schema.QuantizationDetails.BlockwiseQuantization
+        constant.quantization = self.schema.QuantizationParametersT()
+        constant.quantization.detailsType = self.schema.QuantizationDetails.BlockwiseQuantization
         constant.quantization.details = details
 
     def opcode(self, name, version=1):
         """Index of a built-in's operator code of a version, added where the file has none."""
-        builtin = getattr(self._schema.BuiltinOperator, name)
+        builtin = getattr(self.schema.BuiltinOperator, name)
         for index, code in enumerate(self.model.operatorCodes):
             if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin:
                 if code.version == version and not code.customCode:
                     return index
-        code = self._schema.OperatorCodeT()
+        code = self.schema.OperatorCodeT()
         code.builtinCode, code.version = builtin, version
         code.deprecatedBuiltinCode = min(builtin, 127)
         self.model.operatorCodes.append(code)
@@ -197,13 +198,13 @@ class Graph:
             **options: attributes of its options' object, such as `axis=0`; none for a built-in
                 whose options are all at their defaults.
         """
-        operator = self._schema.OperatorT()
+        operator = self.schema.OperatorT()
         operator.opcodeIndex = self.opcode(name, version)
         operator.inputs, operator.outputs = np.array(inputs, "int32"), np.array(outputs, "int32")
         if options:
             kind = "".join(word.capitalize() for word in name.split("_")) + "Options"
-            operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, kind)
-            operator.builtinOptions = getattr(self._schema, kind + "T")(**options)
+            operator.builtinOptionsType = getattr(self.schema.BuiltinOptions, kind)
+            operator.builtinOptions = getattr(self.schema, kind + "T")(**options)
         return operator
 
     def replace(self, operator, *new):
@@ -225,8 +226,6 @@ class Graph:
         Raises:
             ExportError: if it is too large for a flatbuffer.
         """
-        import flatbuffers
-
         self._drop_unused_data()
         used = sum(len(b.data) for b in self.model.buffers if b.data is not None)
         if used > MAX_BYTES:
@@ -237,18 +236,32 @@ class Graph:
         buffers = self.model.buffers
         self.model.buffers = [_AlignedBuffer(buffer) for buffer in buffers]
         try:
-            builder = flatbuffers.Builder(used + 2**20)
+            builder = _make_builder(used + 2**20)
             builder.Finish(self.model.Pack(builder), IDENTIFIER)
         finally:
             self.model.buffers = buffers
         return bytes(builder.Output())
 
     def _drop_unused_data(self):
-        used = {tensor.buffer for graph in self.model.subgraphs for tensor in graph.tensors}
-        used |= {metadata.buffer for metadata in self.model.metadata or ()}
+        used = {metadata.buffer for metadata in self.model.metadata or ()}
+        for graph in self.model.subgraphs:
+            read = {int(i) for lists in _tensor_lists(graph) for i in lists}
+            details = (q.details for t in graph.tensors if (q := t.quantization) and q.details)
+            read |= {getattr(d, name, -1) for d in details for name in ("scales", "zeroPoints")}
+            for index, tensor in enumerate(graph.tensors):
+                if index not in read:
+                    tensor.buffer = 0  # by the format's rule the empty one
+                used.add(tensor.buffer)
         for index, buffer in enumerate(self.model.buffers):
             if index not in used:
                 buffer.data = None
+
+
+def _tensor_lists(graph):
+    yield from (graph.inputs, graph.outputs)
+    for operator in graph.operators:
+        for part in (operator.inputs, operator.outputs, operator.intermediates):
+            yield () if part is None else part
 
 
 class _AlignedBuffer:
@@ -271,6 +284,25 @@ class _AlignedBuffer:
         if data is not None:
             schema.BufferAddData(builder, vector)
         return schema.BufferEnd(builder)
+
+
+def _make_builder(size):
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):
+        """Writes equal vectors once: thousands of zero points, of shapes."""
+
+        def __init__(self, size):
+            super().__init__(size)
+            self._written = {}
+
+        def CreateNumpyVector(self, x):  # noqa: N802 (flatbuffers' name)
+            key = x.dtype.str, x.tobytes()
+            if key not in self._written:
+                self._written[key] = super().CreateNumpyVector(x)
+            return self._written[key]
+
+    return Builder(size)
 
 
 def _names(enum):
