@@ -48,6 +48,11 @@ class Graph:
 
     # Reading
 
+    def signature_inputs(self):
+        """Dict of the inputs' tensors by the names that the file's first signature gives them."""
+        maps = self.model.signatureDefs[0].inputs if self.model.signatureDefs else ()
+        return {entry.name.decode(): int(entry.tensorIndex) for entry in maps}
+
     def name(self, operator):
         """An operator's built-in name, such as "FULLY_CONNECTED"."""
         code = self.model.operatorCodes[operator.opcodeIndex]

@@ -10,6 +10,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_addnorm.export.equalize import equalize
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.flatbuffer import Graph
 
@@ -100,13 +101,15 @@ def quantize_rows(values, bits=8):
     return np.clip(integers, -limit, limit).astype("int8").reshape(values.shape), scales
 
 
-def dynamic_int8(data):
+def dynamic_int8(data, samples=None):
     """Weights as int8 with one scale a row; matrix products in integers.
 
     Inputs of matrix products are rounded to int8 at run time, a scale for each of their rows.
 
     Args:
         data: bytes of a float32 .tflite file.
+        samples: list of dicts of arrays by input name, as in `record`, for `equalize`; None to
+            leave the channels as they are.
 
     Returns:
         Bytes of the quantized file.
@@ -115,7 +118,11 @@ def dynamic_int8(data):
         ExportError: if `data` is no TFLite model, or has no weights of `MIN_ELEMENTS` elements.
     """
     graph = Graph(data)
-    for weight in require_weights(graph):
+    weights = require_weights(graph)
+    if samples:
+        equalize(graph, weights, samples)
+        weights = require_weights(graph)
+    for weight in weights:
         store_int8(graph, weight)
     return graph.to_bytes()
 
