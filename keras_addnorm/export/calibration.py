@@ -1,0 +1,91 @@
+"""What flows through a .tflite file on sample inputs."""
+
+import numpy as np
+
+from keras_addnorm.export.errors import ExportError
+
+
+def record(graph, tensors, samples):
+    """Runs a file and keeps what some of its tensors hold.
+
+    Args:
+        graph: a `Graph`.
+        tensors: indices of tensors `(..., features)`.
+        samples: list of dicts of arrays by input name, as the file's signature names them, with
+            any number of rows each. Positions that `padding_mask` marks as padding are left out:
+            they are cut off where the file takes any length, else dropped from what was recorded.
+
+    Returns:
+        Dict by tensor of float arrays `(vectors, features)`.
+
+    Raises:
+        ExportError: if there are no samples, or LiteRT cannot run the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    tensors = list(dict.fromkeys(map(int, tensors)))
+    rows = [row for sample in samples for row in _rows(graph, sample)]
+    if not rows:
+        raise ExportError(
+            "Calibration needs inputs to run the model on. Received: none. Pass sample inputs."
+        )
+    # Each change of length costs more than a run.
+    rows.sort(key=lambda row: [value.shape for value in row.values()])
+    recorded = {tensor: [] for tensor in tensors}
+    try:
+        interpreter = Interpreter(model_content=_with_outputs(graph, tensors))
+        shapes = {}
+        for row in rows:
+            _feed(interpreter, graph.signature_inputs(), row, shapes)
+            mask = row.get("padding_mask")
+            for tensor in tensors:
+                value = interpreter.get_tensor(tensor)
+                recorded[tensor].append(_unpadded(value.reshape(-1, value.shape[-1]), mask))
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"LiteRT cannot run the file to calibrate it: {error}") from error
+    return {tensor: np.concatenate(values) for tensor, values in recorded.items()}
+
+
+def _rows(graph, sample):
+    """The inputs of one run after another: a batch of the file's size, or 1, without padding."""
+    inputs = graph.signature_inputs()
+    shapes = {name: graph.shape(tensor) for name, tensor in inputs.items()}
+    step = next(iter(shapes.values()))[0] or 1
+    count = min(len(sample[name]) for name in inputs)
+    for start in range(0, count - step + 1, step):
+        row = {name: np.asarray(sample[name][start : start + step]) for name in inputs}
+        mask = row.get("padding_mask")
+        if mask is not None and shapes["padding_mask"][1] is None:
+            length = max(int(np.nonzero(mask.any(axis=0))[0].max(initial=0)) + 1, 1)
+            cut = {name for name, shape in shapes.items() if len(shape) > 1 and shape[1] is None}
+            row = {name: v[:, :length] if name in cut else v for name, v in row.items()}
+        yield row
+
+
+def _with_outputs(graph, tensors):
+    """The file's bytes with tensors as further outputs, which no delegate may then leave out."""
+    main = graph.model.subgraphs[0]
+    outputs = main.outputs
+    main.outputs = np.array([*outputs, *(t for t in tensors if t not in outputs)], "int32")
+    try:
+        return graph.to_bytes()
+    finally:
+        main.outputs = outputs
+
+
+def _feed(interpreter, inputs, row, shapes):
+    changed = {name: row[name].shape for name in inputs}
+    if changed != shapes:
+        for name, tensor in inputs.items():
+            interpreter.resize_tensor_input(tensor, row[name].shape)
+        interpreter.allocate_tensors()
+        shapes.update(changed)
+    for name, tensor in inputs.items():
+        interpreter.set_tensor(tensor, np.ascontiguousarray(row[name]))
+    interpreter.invoke()
+
+
+def _unpadded(values, mask):
+    if mask is None or mask.size != len(values):
+        return values
+    return values[np.asarray(mask, bool).reshape(-1)]

@@ -1,0 +1,216 @@
+"""Weights in four bits, rounded on sample inputs, each layer making good for those before it."""
+
+import numpy as np
+
+from keras_addnorm.export.calibration import record
+from keras_addnorm.export.equalize import equalize, group_by_input, round_inputs
+from keras_addnorm.export.flatbuffer import Graph
+from keras_addnorm.export.gptq import round_weights, second_moments
+from keras_addnorm.export.weights import require_weights, store_int8, use_integers
+
+BLOCK = 32  # columns of a table's row that share a scale
+BLOCK_CLIPS = (0.85, 1.0)
+TABLE_CLIPS = tuple(np.linspace(0.7, 1.1, 9))
+
+
+def int4(data, samples, block=None, table_block=BLOCK):
+    """Weights as int4, matrix products in integers, embedding tables as int4 in blocks.
+
+    In the order they run, each matrix is first fitted (least squares) so that its products with
+    the inputs it will get, which are those of the quantized file, are those of the float32 file,
+    and then rounded by `round_weights`; its bias takes up what is left of the mean. Where a
+    product is added to another tensor, as in a residual stream, the sum is what is fitted.
+
+    Args:
+        data: bytes of a float32 .tflite file.
+        samples: list of dicts of arrays by input name, as in `record`; texts like those that the
+            model is for, at least some thousand tokens.
+        block: int, how many columns of a matrix share a scale, a multiple of 32; None for whole
+            rows, with which XNNPACK is twice as fast.
+        table_block: the same of embedding tables.
+
+    Returns:
+        Bytes of the quantized file.
+
+    Raises:
+        ExportError: as `dynamic_int8` and `record`.
+    """
+    source = Graph(data)
+    equalize(source, require_weights(source), samples[:60])
+    graph = Graph(source.to_bytes())
+    weights = require_weights(graph)
+    groups = group_by_input(graph, weights)
+    fitted = {int(operator.inputs[1]) for group in groups.values() for operator in group}
+    fitted &= {w.tensor for w in weights if w.values.shape[-1] % (block or 2) == 0}
+    for weight in weights:
+        if _is_wide_table(graph, weight, table_block):
+            _store_blocks(graph, weight, table_block)
+        elif weight.tensor not in fitted:
+            store_int8(graph, weight)
+    for tensor, operators in groups.items():
+        operators = [op for op in operators if int(op.inputs[1]) in fitted]
+        if operators:
+            _fit_group(source, graph, tensor, operators, samples, block)
+    return graph.to_bytes()
+
+
+def _fit_group(source, graph, tensor, operators, samples, block):
+    """Fits and rounds the matrices that read one tensor."""
+    added = [added_to(graph, operator) for operator in operators]
+    tensors = [tensor, *(other for other in added if other is not None)]
+    wanted, given = record(source, tensors, samples), record(graph, tensors, samples)
+    inputs = round_inputs(given[tensor])
+    mean, moments = inputs.mean(axis=0), second_moments(inputs)
+    for operator, other in zip(operators, added, strict=True):
+        weight = int(operator.inputs[1])
+        matrix = source.constant(weight)
+        targets = wanted[tensor] @ matrix.T
+        if other is not None:
+            targets = targets + wanted[other] - given[other]
+        matrix = fit(matrix, inputs, targets, moments)
+        storage = (
+            {"block": block, "round_scales": round_scales, "clips": BLOCK_CLIPS} if block else {}
+        )
+        integers, scales = round_weights(matrix, moments, **storage)
+        rounded = integers * np.repeat(scales, integers.shape[1] // scales.shape[1], axis=1)
+        shift = targets.mean(axis=0) - rounded @ mean
+        _store_matrix(graph, weight, integers, scales, block)
+        use_integers(graph, operator)
+        _add_bias(graph, operator, shift)
+
+
+def fit(matrix, inputs, targets, moments):
+    """The matrix nearest to `matrix` whose products with `inputs` are nearest to `targets`.
+
+    Args:
+        matrix: float32 `(outputs, features)`.
+        inputs: `(vectors, features)`.
+        targets: `(vectors, outputs)`; means do not count, a bias takes them.
+        moments: `second_moments` of the inputs, whose damping weighs the two aims.
+    """
+    inputs = inputs - inputs.mean(axis=0)
+    missing = targets - targets.mean(axis=0) - inputs @ matrix.T
+    change = np.linalg.solve(moments, (inputs.T @ missing).astype("float64") / len(inputs))
+    return (matrix + change.T).astype("float32")
+
+
+def added_to(graph, operator):
+    """The computed tensor that a matrix product is added to, through a RESHAPE; None if none."""
+    tensor = int(operator.outputs[0])
+    for _ in range(2):
+        readers = graph.consumers(tensor)
+        if len(readers) != 1:
+            return None
+        if graph.name(readers[0]) == "ADD":
+            left, right = map(int, readers[0].inputs)
+            other = right if left == tensor else left
+            same = graph.shape(other) == graph.shape(tensor)
+            return other if same and not graph.is_constant(other) else None
+        if graph.name(readers[0]) != "RESHAPE":
+            return None
+        tensor = int(readers[0].outputs[0])
+    return None
+
+
+def round_scales(scales):
+    """Scales as XNNPACK keeps those of blocks: bfloat16 values within float16's range."""
+    bits = np.maximum(scales, 2.0**-14).astype("float32").view("uint32")
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+    return bits.astype("uint32").view("float32")
+
+
+def _store_matrix(graph, weight, integers, scales, block):
+    graph.set_constant(weight, integers, "INT4", scales=None if block else scales[:, 0])
+    if block:
+        graph.set_blocks(weight, scales)
+
+
+def _add_bias(graph, operator, bias):
+    """Sets a product's bias: its targets have none, so the old one is added."""
+    old, values = int(operator.inputs[2]), bias.astype("float32")
+    if graph.is_constant(old):
+        values = values + graph.constant(old)
+    name = graph.tensors[int(operator.inputs[1])].name + b"_bias"
+    inputs = np.array(operator.inputs, "int32")
+    inputs[2] = graph.add_constant(name, values)
+    operator.inputs = inputs
+
+
+def _is_wide_table(graph, weight, block):
+    only = weight.lookups and not (weight.matrices or weight.slices or weight.others)
+    if not only or weight.values.ndim != 2 or weight.values.shape[1] % block:
+        return False
+    return all(graph.dtype(operator.inputs[1]) == "INT32" for operator in weight.lookups)
+
+
+def _store_blocks(graph, weight, block):
+    """Stores a table as int4 with a scale for each block of a row."""
+    integers, scales = quantize_blocks(weight.values, block)
+    graph.set_constant(weight.tensor, integers, "INT4")
+    graph.set_blocks(weight.tensor, scales)
+    for operator in weight.lookups:
+        look_up(graph, operator)
+
+
+def quantize_blocks(values, block):
+    """Rounds each block of a row to 16 steps, of a size that gives the least squared error.
+
+    Args:
+        values: float32 `(rows, columns)`.
+        block: int that divides columns.
+
+    Returns:
+        `(integers, scales)`: int8 `(rows, columns)` from -8 to 7, and float32
+        `(rows, columns / block)`.
+    """
+    blocks = values.reshape(-1, block)
+    largest = np.abs(blocks).max(axis=1)
+    best = None
+    for clip in TABLE_CLIPS:
+        scales = round_scales(largest * (clip / 7.5))[:, None]
+        integers = np.clip(np.rint(blocks / scales), -8, 7).astype("int8")
+        errors = np.square(blocks - integers * scales).sum(axis=1, keepdims=True)
+        if best is None:
+            best = [integers, scales, errors]
+            continue
+        better = errors < best[2]
+        for old, new in zip(best, (integers, scales, errors), strict=True):
+            np.copyto(old, new, where=better)
+    return best[0].reshape(values.shape), best[1].reshape(len(values), -1)
+
+
+def look_up(graph, gather):
+    """Turns a GATHER of a table's rows into an EMBEDDING_LOOKUP, which reads int4 in blocks.
+
+    It takes ids of rank 1: RESHAPEs flatten them and bring back the result's shape, with a single
+    open size each, so that a file of any length stays one XNNPACK partition.
+    """
+    table, ids = map(int, gather.inputs)
+    output = int(gather.outputs[0])
+    name, shape = graph.tensors[output].name, graph.shape(output)
+    sizes = graph.shape(ids)
+    length = None if None in sizes else int(np.prod(sizes))
+    flat = graph.add_tensor(name + b"_ids", (length,), "INT32")
+    rows = graph.add_tensor(name + b"_rows", (length, shape[-1]), "FLOAT32")
+    one_row = graph.add_constant(name + b"_flat", np.array([-1], "int32"))
+    flatten = graph.make_operator("RESHAPE", [ids, one_row], [flat], newShape=[-1])
+    lookup = graph.make_operator("EMBEDDING_LOOKUP", [flat, table], [rows], 4)
+    graph.replace(gather, flatten, lookup, *_restore(graph, rows, output, ids))
+
+
+def _restore(graph, rows, output, ids):
+    """Operators that give `rows` the leading sizes of `ids`."""
+    name, shape = graph.tensors[output].name, graph.shape(output)
+    if shape.count(None) <= 1:
+        new = [-1 if size is None else size for size in shape]
+        sizes = graph.add_constant(name + b"_shape", np.array(new, "int32"))
+        return [graph.make_operator("RESHAPE", [rows, sizes], [output], newShape=new)]
+    leading = graph.add_tensor(name + b"_leading", (len(shape) - 1,), "INT32")
+    sizes = graph.add_tensor(name + b"_sizes", (len(shape),), "INT32")
+    last = graph.add_constant(name + b"_last", np.array(shape[-1:], "int32"))
+    int32 = graph.schema.TensorType.INT32
+    return [
+        graph.make_operator("SHAPE", [ids], [leading], outType=int32),
+        graph.make_operator("CONCATENATION", [leading, last], [sizes], axis=0),
+        graph.make_operator("RESHAPE", [rows, sizes], [output]),
+    ]
