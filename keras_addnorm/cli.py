@@ -34,13 +34,34 @@ def build_parser():
         "--quantization",
         default=None,
         metavar="RECIPE",
-        help="of a .tflite: float32 (default), float16 or dynamic_int8",
+        help="of a .tflite: float32 (default), float16, dynamic_int8, weight_only_int8, "
+        "mixed_int8, full_int8 or int4",
     )
     export.add_argument(
         "--sequence-length",
         default=None,
         metavar="N",
-        help="a number, or 'any'; default: 128 for a .tflite, any for a SavedModel",
+        help="a number, or 'any' (default)",
+    )
+    export.add_argument(
+        "--lengths",
+        default=None,
+        metavar="N,N,..",
+        help="of a .tflite: a signature for each length, for runtimes that cannot resize inputs",
+    )
+    export.add_argument(
+        "--drop-input",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of a .tflite: leave out padding_mask (texts are never padded) or segment_ids "
+        "(texts have one segment); may be given twice",
+    )
+    export.add_argument(
+        "--calibration",
+        default=None,
+        metavar="FILE",
+        help="a text file, a text a line, for recipes that look at sample inputs",
     )
     export.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
     export.set_defaults(run="export")

@@ -37,24 +37,30 @@ from keras_addnorm.zoo.tasks import TASKS
 def export(args, progress):
     """`keras-addnorm export`."""
     length = _sequence_length(args.sequence_length)
+    lengths = args.lengths and tuple(_whole("--lengths", n) for n in args.lengths.split(","))
     path = pathlib.Path(args.out)
     if path.suffix.startswith(".tf") and path.suffix != ".tflite":
         raise ValueError(
             f"OUT ends in .tflite, or is the directory of a SavedModel. Received: {args.out}. "
             "Correct the ending."
         )
-    if path.suffix != ".tflite" and args.quantization not in (None, "float32"):
-        raise ValueError(
-            f"A SavedModel is float32. Received: --quantization {args.quantization}. "
-            "End OUT in .tflite to quantize."
-        )
+    if path.suffix != ".tflite":
+        _refuse_tflite_options(args)
     refuse_existing([path], args.overwrite)
     recipe = get_recipe(args.quantization)
     progress(f"loading {args.source}")
     model = load(args.source)
     common = {"overwrite": args.overwrite, "progress": progress, **length}
     if path.suffix == ".tflite":
-        report = to_tflite(model, path, quantization=recipe.name, **common)
+        report = to_tflite(
+            model,
+            path,
+            quantization=recipe.name,
+            lengths=lengths,
+            drop_inputs=tuple(args.drop_input),
+            calibration=args.calibration,
+            **common,
+        )
     else:
         report = to_saved_model(model, path, **common)
     return lambda console: console.print(report_table(report))
@@ -65,12 +71,30 @@ def _sequence_length(text):
         return {}
     if text == "any":
         return {"sequence_length": None}
-    if not text.isdecimal() or int(text) < 1:
+    return {"sequence_length": _whole("--sequence-length", text, " or 'any'")}
+
+
+def _whole(option, text, also=""):
+    if not text.isdecimal() or not 1 <= len(text) < 10 or int(text) < 1:
         raise ValueError(
-            "--sequence-length must be a positive whole number or 'any'. "
+            f"{option} must be a positive whole number{also}. "
             f"Received: {text!r}. Pass for instance 128."
         )
-    return {"sequence_length": int(text)}
+    return int(text)
+
+
+def _refuse_tflite_options(args):
+    if args.quantization not in (None, "float32"):
+        raise ValueError(
+            f"A SavedModel is float32. Received: --quantization {args.quantization}. "
+            "End OUT in .tflite to quantize."
+        )
+    for name in ("lengths", "drop_input", "calibration"):
+        if getattr(args, name):
+            raise ValueError(
+                f"--{name.replace('_', '-')} is an option of a .tflite. "
+                f"Received: it, for {args.out}. End OUT in .tflite, or leave it out."
+            )
 
 
 def verify(args, progress):

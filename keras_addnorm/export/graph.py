@@ -8,6 +8,7 @@ tensors that it was built for.
 """
 
 import contextlib
+import dataclasses
 import inspect
 
 import keras
@@ -40,12 +41,28 @@ ROW_WISE = (
 MASK_CONSTANT = 1e4
 
 
+@dataclasses.dataclass(frozen=True)
+class Constant:
+    """An input that always holds one number, which layers of ours need not be told.
+
+    Attributes:
+        value: int.
+        like: int32 tensor of the input's shape.
+    """
+
+    value: int
+    like: object
+
+    def tensor(self):
+        return keras.ops.full_like(self.like, self.value)
+
+
 def infer(model, inputs, mask_value=MASK_CONSTANT):
     """Computes a functional model for inference, while a graph is traced.
 
     Args:
         model: float32 functional Keras model.
-        inputs: TensorFlow tensors, in the structure of `model.input`.
+        inputs: TensorFlow tensors, or `Constant`s, in the structure of `model.input`.
         mask_value: float, what is subtracted from masked scores.
 
     Returns:
@@ -74,6 +91,10 @@ def _without_guards(model):
 
 
 def _call(operation, args, kwargs):
+    if type(operation).__module__.startswith("keras_addnorm."):
+        # Where every position is kept, layers need no mask.
+        kwargs = {name: x for name, x in kwargs.items() if not _is_constant(x, 1)}
+        args = [None if _is_constant(x, 1) else x for x in args]
     form = _form(operation, args, kwargs)
     if form is not None:
         with keras.name_scope(operation.name):
@@ -95,7 +116,11 @@ def _form(operation, args, kwargs):
 
 
 def _tensor(x):
-    return x.tensor() if isinstance(x, Rows) else x
+    return x.tensor() if isinstance(x, (Rows, Constant)) else x
+
+
+def _is_constant(x, value):
+    return isinstance(x, Constant) and x.value == value
 
 
 def _row_wise(layer, rows, **kwargs):
@@ -176,6 +201,7 @@ def _gather(layer, ids):
 def _embeddings(layer, token_ids, segment_ids=None, mask=None, **kwargs):
     special = (layer.mask_zero, layer.zero_padding, layer.projection_window, layer.project_first)
     if any(special) or layer.mask_token_id is not None or layer._norm_uses_mask:
+        segment_ids, mask = _tensor(segment_ids), _tensor(mask)
         return layer(token_ids, segment_ids=segment_ids, mask=mask, training=False)
     x = _gather(layer.token_embedding, token_ids)
     if layer.embedding_scale is not None:
@@ -185,9 +211,9 @@ def _embeddings(layer, token_ids, segment_ids=None, mask=None, **kwargs):
     shared = []  # The same for each sequence: summed up first, and often before it runs.
     if layer.position_encoding is not None:
         shared.append(layer.position_encoding.encoding(token_ids, "float32"))
-    if layer.num_segments == 1:
+    if layer.num_segments == 1 or _is_constant(segment_ids, 0):
         table = keras.ops.convert_to_tensor(layer.segment_embedding.embeddings)
-        shared.append(keras.ops.expand_dims(table, 0))
+        shared.append(keras.ops.expand_dims(table[:1], 0))
     elif layer.num_segments > 1:
         x = keras.ops.add(x, _gather(layer.segment_embedding, segment_ids))
     x = Rows(x, (*token_ids.shape, x.shape[-1]), token_ids)

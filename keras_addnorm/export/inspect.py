@@ -31,13 +31,16 @@ def read_contents(path):
         ExportError: if it is no TFLite model.
     """
     operators, weights, forbidden = collections.Counter(), collections.Counter(), {}
+    counted = set()  # Graphs of several lengths share their weights.
     for graph in read_model(path).graphs:
         for op in graph.operators:
             operators[op.name] += 1
             if op.name.startswith("CUSTOM:") or op.name in VARIABLE_OPS:
                 forbidden.setdefault(op.name, _tensor_name(op))
         for tensor in graph.tensors:
-            if tensor.data is not None:
+            where = None if tensor.data is None else tensor.data.ctypes.data
+            if where is not None and where not in counted:
+                counted.add(where)
                 weights[tensor.dtype] += tensor.data.size
     return Contents(dict(operators), dict(weights), forbidden)
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from keras_addnorm import files
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.inspect import read_contents
-from keras_addnorm.export.recipes import RECIPES
-from keras_addnorm.export.report import ExportReport, companion, versions
+from keras_addnorm.export.recipes import RECIPES, Recipe
+from keras_addnorm.export.report import ExportReport, companion, report_of, versions
 from keras_addnorm.export.runtime import open_model
-from keras_addnorm.export.samples import longest_sequence, make_samples
+from keras_addnorm.export.samples import calibration_samples, longest_sequence, make_samples
 from keras_addnorm.export.signature import (
+    DROPPABLE,
     check_sizes,
     input_names,
     make_exportable,
@@ -37,43 +39,75 @@ class Format:
 
     Attributes:
         name: as the report shows it.
-        write: `(exportable, recipe, path) -> None`.
+        write: `(exportable, plan, path) -> None`.
         open: `(path) -> runnable` with `inputs`, `outputs` and `partitions`.
         inspect: `(path, exportable, recipe) -> (operators, weight_types)`; raises ExportError on
             what must not be shipped.
+        folds: bool, whether constants are folded into kernels first.
     """
 
     name: str
     write: Callable
     open: Callable
     inspect: Callable
+    folds: bool = False
 
 
-def run_export(
-    model, path, form, recipe, *, sequence_length, batch_size, verify, overwrite, progress
-):
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is asked of an export.
+
+    Attributes:
+        recipe: the `Recipe`.
+        sequence_length, batch_size: ints, or None for any.
+        lengths: ints, ascending: one signature each; or None for a single one.
+        drop_inputs: names of inputs that are left out.
+        calibration: what `calibration_samples` takes, or None for `SENTENCES`.
+        samples: the samples made from it, where the recipe looks at any.
+    """
+
+    recipe: Recipe
+    sequence_length: int | None = None
+    batch_size: int | None = None
+    lengths: tuple | None = None
+    drop_inputs: tuple = ()
+    calibration: object = None
+    samples: list = dataclasses.field(default_factory=list)
+
+
+def run_export(model, path, form, plan, *, verify, overwrite, progress):
     """Exports `model` to `path`; see `to_tflite` and `to_saved_model`."""
     started = time.perf_counter()
     announce = progress or (lambda step: None)
-    path = pathlib.Path(path)
+    path, recipe = pathlib.Path(path), plan.recipe
     files.refuse_existing([path, *(companion(path, suffix) for suffix in COMPANIONS)], overwrite)
     functional = prepare(model)
-    check_sizes(batch_size, sequence_length)
-    _check_length(functional, sequence_length)
+    check_sizes(plan.batch_size, plan.sequence_length)
+    plan = dataclasses.replace(plan, lengths=check_lengths(functional, plan))
     announce("tracing the model")
-    exportable = make_exportable(functional, batch_size, sequence_length)
+    exportable = make_exportable(
+        functional,
+        plan.batch_size,
+        plan.sequence_length,
+        plan.drop_inputs,
+        recipe.mask_constant,
+    )
+    if recipe.calibrated:
+        samples = calibration_samples(model, exportable.inputs, plan.calibration)
+        plan = dataclasses.replace(plan, samples=samples)
     with files.staging(path) as folder:
         draft = folder / path.name
         announce(f"writing {recipe.name} {form.name}")
-        form.write(exportable, recipe, draft)
+        form.write(exportable, plan, draft)
         operators, weight_types = form.inspect(draft, exportable, recipe)
         announce("loading the result")
         exported = form.open(draft)
         differences = {}
         if verify:
             announce("comparing it with the Keras model")
-            samples = make_samples(model, exportable.inputs, _lengths(model, sequence_length))
-            reference = keras_function(exportable.model)
+            lengths = plan.lengths or _lengths(model, plan.sequence_length)
+            samples = make_samples(model, exportable.inputs, lengths)
+            reference = keras_function(functional)
             differences = run_verification(reference, exported, samples, recipe)
         size, digest = files.size_and_digest(draft)
         report = ExportReport(
@@ -96,14 +130,41 @@ def run_export(
     return report
 
 
-def _check_length(model, sequence_length):
+def check_lengths(model, plan):
+    """The `lengths` of a plan as a tuple, or None.
+
+    Raises:
+        ValueError: if they, or its `sequence_length`, are not what the model can take.
+    """
     longest = longest_sequence(model)
     is_open = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(model.input))
-    if is_open and sequence_length and longest and sequence_length > longest:
+    if is_open and plan.sequence_length and longest and plan.sequence_length > longest:
         raise ValueError(
             f"`sequence_length` must be at most {longest}, the longest sequence of the model. "
-            f"Received: sequence_length={sequence_length}. Pass sequence_length={longest} or less."
+            f"Received: sequence_length={plan.sequence_length}. "
+            f"Pass sequence_length={longest} or less."
         )
+    if plan.lengths is None:
+        return None
+    if plan.sequence_length is not None or plan.batch_size != 1 or not is_open:
+        raise ValueError(
+            "`lengths` makes signatures of a model of any length and batch size 1. Received: "
+            f"lengths={plan.lengths}, sequence_length={plan.sequence_length}, "
+            f"batch_size={plan.batch_size}. Leave out the other two."
+        )
+    lengths = tuple(plan.lengths) if isinstance(plan.lengths, (tuple, list)) else (plan.lengths,)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in lengths)
+    if not lengths or not whole or len(set(lengths)) < len(lengths):
+        raise ValueError(
+            "`lengths` must hold different positive ints. "
+            f"Received: lengths={plan.lengths!r}. Pass for instance (16, 64, 128)."
+        )
+    if longest and max(lengths) > longest:
+        raise ValueError(
+            f"`lengths` must be at most {longest}, the longest sequence of the model. "
+            f"Received: lengths={plan.lengths}."
+        )
+    return tuple(sorted(lengths))
 
 
 def _place_all(model, report, draft, path):
@@ -141,19 +202,27 @@ def verify_file(model, path, progress=None):
     exported = open_model(path)
     model = prepare(model)
     expected, received = set(input_names(model).values()), {s.name for s in exported.inputs}
-    if expected != received:
+    if received - expected or expected - received - DROPPABLE.keys():
         raise ExportError(
             f"{path} takes the inputs {sorted(received)}, the model {sorted(expected)}: they are "
             "different models. Compare the file with the model that it was exported from."
         )
-    recipe = RECIPES["float32"]
-    if pathlib.Path(path).is_file():
-        types = read_contents(path).weight_types
-        recipe = next((r for r in RECIPES.values() if r.weight_dtype in types), recipe)
+    recipe = _recipe_of(path)
     announce("comparing it with the Keras model")
-    length = next((s.shape[1] for s in exported.inputs if len(s.shape) > 1), None)
-    samples = make_samples(model, exported.inputs, _lengths(model, length))
+    lengths = exported.lengths or _lengths(model, None)
+    samples = make_samples(model, exported.inputs, lengths)
     return recipe, run_verification(keras_function(model), exported, samples, recipe)
+
+
+def _recipe_of(path):
+    """The recipe that the report beside a file names; else the loosest of its weights' dtypes."""
+    if not pathlib.Path(path).is_file():
+        return RECIPES["float32"]
+    types = read_contents(path).weight_types
+    fitting = [r for r in RECIPES.values() if r.weight_dtype is None or r.weight_dtype in types]
+    named = report_of(path).get("quantization")
+    loosest = max(fitting, key=lambda recipe: recipe.max_error)
+    return next((recipe for recipe in fitting if recipe.name == named), loosest)
 
 
 def _lengths(model, sequence_length):
@@ -168,9 +237,16 @@ def keras_function(model):
     names = input_names(model)
 
     def run(sample):
-        tensors = {old: keras.ops.convert_to_tensor(sample[new]) for old, new in names.items()}
+        tensors = {
+            old: keras.ops.convert_to_tensor(_value(sample, new)) for old, new in names.items()
+        }
         structure = keras.tree.map_structure(lambda t: tensors[t.name], model.input)
         outputs = output_dict(model, model(structure, training=False))
         return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
 
     return run
+
+
+def _value(sample, name):
+    """An input's array; of one that an export left out, what it stands for."""
+    return sample[name] if name in sample else np.full_like(sample["token_ids"], DROPPABLE[name])

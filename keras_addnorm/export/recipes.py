@@ -1,7 +1,15 @@
-"""Quantization recipes of `to_tflite`, one entry each."""
+"""Quantization recipes of `to_tflite`, one entry each.
+
+TensorFlow's converter writes the float32 file, and a recipe edits it: the converter itself gives
+an embedding table one scale for all rows, and ai-edge-quantizer leaves the table in float32.
+"""
 
 import dataclasses
 from collections.abc import Callable
+
+from keras_addnorm.export import weights
+from keras_addnorm.export.graph import MASK_CONSTANT
+from keras_addnorm.export.int4 import int4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,43 +18,57 @@ class Recipe:
 
     Attributes:
         name: what `quantization=` takes and reports show.
-        configure: `(tf, converter) -> None`, sets the converter's options.
-        weight_dtype: dtype that some tensor of the file must have, or None. The converter leaves
-            matrices under 1024 elements as they are, so a tiny model may not be quantized at all.
+        quantize: `(data, samples) -> data` from the bytes of a float32 .tflite file, and sample
+            inputs as dicts of arrays, to those of the quantized one; None for float32.
+        weight_dtype: dtype that some tensor of the file must have, or None.
         max_error: largest allowed absolute error, relative to the largest absolute value of the
             output vector where that is above 1.
         min_cosine: smallest allowed cosine of any output vector.
+        calibrated: bool, whether `quantize` looks at the samples.
+        mask_constant: float, what is subtracted from masked scores of attention.
     """
 
     name: str
-    configure: Callable
+    quantize: Callable | None
     weight_dtype: str | None
     max_error: float
     min_cosine: float
-
-
-def _float32(tf, converter):
-    converter.optimizations = []
-
-
-def _float16(tf, converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_types = [tf.float16]
-
-
-def _dynamic_int8(tf, converter):
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    calibrated: bool = False
+    mask_constant: float = MASK_CONSTANT
 
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         # float32 sums in another order: a few units in the last place for each of some ten layers.
-        Recipe("float32", _float32, None, max_error=1e-4, min_cosine=0.99999),
+        Recipe("float32", None, None, max_error=1e-4, min_cosine=0.99999),
         # Weights rounded to 11 significant bits: 5e-4 relative each, averaged over a row.
-        Recipe("float16", _float16, "FLOAT16", max_error=1e-2, min_cosine=0.999),
+        Recipe(
+            "float16",
+            lambda data, samples: weights.float16(data),
+            "FLOAT16",
+            max_error=1e-2,
+            min_cosine=0.999,
+        ),
         # Weights with one int8 scale a row, activations with one a matrix row at run time.
-        Recipe("dynamic_int8", _dynamic_int8, "INT8", max_error=0.2, min_cosine=0.99),
+        Recipe(
+            "dynamic_int8",
+            weights.dynamic_int8,
+            "INT8",
+            max_error=0.2,
+            min_cosine=0.99,
+            calibrated=True,
+        ),
+        # Weights rounded to 1 / 254 of a row's largest value, activations not at all.
+        Recipe(
+            "weight_only_int8",
+            lambda data, samples: weights.weight_only_int8(data),
+            "INT8",
+            max_error=0.1,
+            min_cosine=0.995,
+        ),
+        # 15 steps a row instead of 255, fitted to samples: for the texts that these are like.
+        Recipe("int4", int4, "INT4", max_error=0.7, min_cosine=0.9, calibrated=True),
     )
 }
 

@@ -6,6 +6,8 @@ import json
 import pathlib
 import platform
 
+MAX_REPORT_BYTES = 2**20
+
 VERSIONS = (
     *("keras_addnorm", "keras", "keras-hub", "tensorflow"),
     *("ai-edge-litert", "tokenizers", "numpy"),
@@ -66,3 +68,15 @@ def companion(path, suffix):
     """
     path = pathlib.Path(path)
     return path.parent / (path.name + suffix)
+
+
+def report_of(path):
+    """What the report beside a model says, as a dict; empty where there is no readable one."""
+    report = companion(path, ".report.json")
+    try:
+        if report.stat().st_size > MAX_REPORT_BYTES:
+            return {}
+        record = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}

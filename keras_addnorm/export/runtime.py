@@ -14,6 +14,7 @@ class LiteRTModel:
 
     Attributes:
         inputs, outputs: lists of `TensorSpec`.
+        lengths: ints, those of the signatures where these have fixed lengths; else empty.
         partitions: int, how many pieces of the graph the XNNPACK delegate took over.
 
     Raises:
@@ -26,28 +27,66 @@ class LiteRTModel:
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=num_threads)
             self._interpreter.allocate_tensors()
-            self._runner = self._interpreter.get_signature_runner()
+            names = list(self._interpreter.get_signature_list()) or [None]
+            runners = [self._interpreter.get_signature_runner(name) for name in names]
         except (ValueError, RuntimeError) as error:
             raise ExportError(f"LiteRT cannot load {path}: {error}") from error
-        self.inputs = _specs(self._runner.get_input_details())
-        self.outputs = _specs(self._runner.get_output_details())
+        self._runners = {_length(_specs(r.get_input_details())): r for r in runners}
+        self.inputs = _over_lengths([_specs(r.get_input_details()) for r in runners])
+        self.outputs = _over_lengths([_specs(r.get_output_details()) for r in runners])
+        self.lengths = tuple(sorted(n for n in self._runners if n is not None))
         # An interpreter has one set of buffers: two calls at once would mix their numbers.
         self._lock = threading.Lock()
-        names = [op["op_name"] for op in self._interpreter._get_ops_details()]
-        self.partitions = names.count("DELEGATE")
+        operators = [op["op_name"] for op in self._interpreter._get_ops_details()]
+        self.partitions = operators.count("DELEGATE")
 
     def __call__(self, inputs):
-        """Computes a dict of arrays from a dict of arrays, one batch of the file's size a time."""
+        """Computes a dict of arrays from a dict of arrays, one batch of the file's size a time.
+
+        Of several signatures, that of the arrays' length runs.
+        """
         batch = self.inputs[0].shape[0]
         rows = len(next(iter(inputs.values())))
         step = rows if batch is None else batch
+        runner = self._runner(inputs)
         parts = []
         for start in range(0, rows, step):
             part = {name: _rows(value, start, step) for name, value in inputs.items()}
             with self._lock:
                 # The runner's arrays are views of memory that the next call overwrites.
-                parts.append({k: np.array(v) for k, v in self._runner(**part).items()})
+                parts.append({k: np.array(v) for k, v in runner(**part).items()})
         return {k: np.concatenate([part[k] for part in parts])[:rows] for k in parts[0]}
+
+    def _runner(self, inputs):
+        if len(self._runners) == 1:
+            return next(iter(self._runners.values()))
+        length = next((x.shape[1] for x in inputs.values() if x.ndim > 1), None)
+        if length not in self._runners:
+            raise ExportError(
+                f"The file has signatures for the lengths {list(self.lengths)}. Received: inputs "
+                f"of length {length}. Pad them to one of these."
+            )
+        return self._runners[length]
+
+
+def _length(specs):
+    """The length that a signature is for, or None for any."""
+    return next((spec.shape[1] for spec in specs if len(spec.shape) > 1), None)
+
+
+def _over_lengths(signatures):
+    """The specs of several signatures as one, None where their sizes differ."""
+    return [
+        TensorSpec(
+            specs[0].name,
+            tuple(
+                a[0] if len(set(a)) == 1 else None
+                for a in zip(*(s.shape for s in specs), strict=True)
+            ),
+            specs[0].dtype,
+        )
+        for specs in zip(*signatures, strict=True)
+    ]
 
 
 def _rows(value, start, step):
@@ -72,6 +111,7 @@ class SavedModel:
 
     Attributes:
         inputs, outputs: lists of `TensorSpec`.
+        lengths: the fixed length, if there is one.
 
     Raises:
         ExportError: if the directory is no SavedModel with a serving signature.
@@ -89,6 +129,8 @@ class SavedModel:
             raise ExportError(f"TensorFlow cannot load {path}: {error}") from error
         specs = self._function.structured_input_signature[1]
         self.inputs = [_tf_spec(name, spec) for name, spec in sorted(specs.items())]
+        length = _length(self.inputs)
+        self.lengths = () if length is None else (length,)
         outputs = self._function.structured_outputs
         self.outputs = [_tf_spec(name, spec) for name, spec in sorted(outputs.items())]
 

@@ -1,6 +1,7 @@
 """Inputs to verify an exported model with: ids in range, real sentences, padded rows."""
 
 import inspect
+import os
 
 import keras
 import numpy as np
@@ -32,6 +33,9 @@ SENTENCES = (
 )
 
 
+# Texts that calibration looks at, their tokens, and the bytes of a file of them, at most.
+MAX_TEXTS, MAX_CALIBRATION_LENGTH, MAX_TEXT_BYTES = 512, 256, 2**28
+
 # What positions, counted along an input, are called among the names of inputs.
 POSITIONS = "positions along an axis"
 
@@ -56,6 +60,95 @@ def make_samples(model, inputs, lengths, rows=12, seed=0):
     samples = [_random_ids(model, inputs, length, rows, rng) for length in lengths]
     for sample in samples:
         _fill_with_text(model, sample)
+    return samples
+
+
+def calibration_samples(model, inputs, calibration=None):
+    """Makes inputs to choose the ranges and roundings of a quantized file by.
+
+    Args:
+        model: the Keras model.
+        inputs: list of `TensorSpec` of the exported file.
+        calibration: path of a text file with a text a line; a list of strings, which the model's
+            own tokenizer turns into ids; a list of dicts of arrays by input name; or None for
+            `SENTENCES` (without a tokenizer: random ids).
+
+    Returns:
+        List of dicts of arrays, each of one batch: texts as long as they are, where the length is
+        open, else padded to the file's length.
+
+    Raises:
+        ValueError: if there is nothing to calibrate with, or no tokenizer for texts.
+    """
+    entries = (
+        _read_lines(calibration) if isinstance(calibration, (str, os.PathLike)) else calibration
+    )
+    preprocessor = getattr(model, "preprocessor", None)
+    names = {spec.name for spec in inputs}
+    if entries is None and not (hasattr(preprocessor, "tokenizer") and "token_ids" in names):
+        longest = longest_sequence(model) or 64
+        lengths = [min(length, longest) for length in (16, 64)]
+        return make_samples(model, inputs, sorted(set(lengths)))
+    entries = list(SENTENCES if entries is None else entries)
+    kinds = {type(entry) for entry in entries}
+    if not entries or kinds not in ({str}, {dict}):
+        raise ValueError(
+            "`calibration` must be the path of a text file, a list of strings, or a list of dicts "
+            f"of arrays by input name. Received: {len(entries)} entries of types "
+            f"{sorted(kind.__name__ for kind in kinds)}."
+        )
+    if kinds == {dict}:
+        return _checked_dicts(entries, names)
+    if not hasattr(preprocessor, "tokenizer"):
+        raise ValueError(
+            "`calibration` by texts needs a model with a tokenizer. Received: texts, for "
+            f"{model.name!r}, which has none. Pass a list of dicts of arrays by input name."
+        )
+    return _tokenized(model, preprocessor, inputs, [x for x in entries if x.strip()][:MAX_TEXTS])
+
+
+def _read_lines(path):
+    try:
+        size = os.path.getsize(path)
+        if size > MAX_TEXT_BYTES:
+            raise ValueError(
+                f"A calibration text is at most {MAX_TEXT_BYTES} bytes. Received: {path} with "
+                f"{size}. Cut it: {MAX_TEXTS} lines are used."
+            )
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"`calibration` must be a UTF-8 text file with a text a line: {path} cannot be read: "
+            f"{error}."
+        ) from error
+    return [line for line in lines if line]
+
+
+def _checked_dicts(entries, names):
+    for entry in entries:
+        if missing := names - entry.keys():
+            raise ValueError(
+                f"Each dict of `calibration` holds arrays for the inputs {sorted(names)}. "
+                f"Received: one without {sorted(missing)}. Add them."
+            )
+    return [{name: np.asarray(entry[name]) for name in names} for entry in entries]
+
+
+def _tokenized(model, preprocessor, inputs, texts):
+    """One dict a text: as long as it is where the file's length is open, and padded where not."""
+    fixed = next(spec.shape[1] for spec in inputs if spec.name == "token_ids")
+    limit = min(longest_sequence(model) or MAX_CALIBRATION_LENGTH, MAX_CALIBRATION_LENGTH)
+    encoded = tokenize(preprocessor, texts, fixed or limit)
+    batch = next(spec.shape[0] for spec in inputs if spec.name == "token_ids") or 1
+    samples = []
+    for start in range(0, len(texts), batch):
+        rows = np.arange(start, start + batch) % len(texts)
+        sample = {spec.name: encoded[spec.name][rows] for spec in inputs if spec.name in encoded}
+        if fixed is None:
+            longest = max(int(encoded["padding_mask"][rows].sum(axis=-1).max()), 1)
+            sample = {name: value[:, :longest] for name, value in sample.items()}
+        samples.append(sample)
     return samples
 
 

@@ -1,13 +1,13 @@
 """Export to a TensorFlow SavedModel that needs neither Keras nor this package to run."""
 
 from keras_addnorm.export.errors import ExportError
-from keras_addnorm.export.pipeline import Format, run_export
+from keras_addnorm.export.pipeline import Format, Plan, run_export
 from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.runtime import SavedModel
 from keras_addnorm.export.signature import SIGNATURE
 
 
-def _write(exportable, recipe, path):
+def _write(exportable, plan, path):
     import tensorflow as tf
 
     try:
@@ -72,9 +72,7 @@ def to_saved_model(
         model,
         path,
         SAVED_MODEL,
-        RECIPES["float32"],
-        sequence_length=sequence_length,
-        batch_size=batch_size,
+        Plan(RECIPES["float32"], sequence_length=sequence_length, batch_size=batch_size),
         verify=verify,
         overwrite=overwrite,
         progress=progress,

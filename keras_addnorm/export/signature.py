@@ -7,9 +7,13 @@ import re
 import keras
 
 from keras_addnorm.export.errors import ExportError
-from keras_addnorm.export.graph import infer
+from keras_addnorm.export.graph import MASK_CONSTANT, Constant, infer
 
 SIGNATURE = "serving_default"
+
+# Inputs that an export can leave out, and what they then hold everywhere: each position is real,
+# and of the first segment.
+DROPPABLE = {"padding_mask": 1, "segment_ids": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,28 +35,34 @@ class Exportable:
     function: object
 
 
-def make_exportable(model, batch_size, sequence_length):
+def make_exportable(
+    model, batch_size, sequence_length, drop_inputs=(), mask_constant=MASK_CONSTANT
+):
     """Traces `model` for inference.
 
     Args:
         model: what `prepare` returned.
         batch_size: int, or None for any.
         sequence_length: int, or None for any; replaces the axes that the model leaves open.
+        drop_inputs: names of inputs that are left out, keys of `DROPPABLE`.
+        mask_constant: float, what is subtracted from masked scores.
 
     Raises:
         ExportError: if the inputs cannot be named or sized.
+        ValueError: if an input cannot be left out.
     """
     import tensorflow as tf
 
     names = input_names(model)
-    inputs = tuple(
-        _input_spec(names[tensor.name], tensor, batch_size, sequence_length)
-        for tensor in keras.tree.flatten(model.input)
-    )
+    drop_inputs = check_dropped(drop_inputs, names.values())
+    tensors = [t for t in keras.tree.flatten(model.input) if names[t.name] not in drop_inputs]
+    inputs = tuple(_input_spec(names[t.name], t, batch_size, sequence_length) for t in tensors)
 
     def serve(**kwargs):
+        for name in drop_inputs:
+            kwargs[name] = Constant(DROPPABLE[name], kwargs["token_ids"])
         structure = keras.tree.map_structure(lambda t: kwargs[names[t.name]], model.input)
-        return output_dict(model, infer(model, structure))
+        return output_dict(model, infer(model, structure, mask_constant))
 
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
@@ -60,6 +70,20 @@ def make_exportable(model, batch_size, sequence_length):
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
     function = module.serve.get_concrete_function(**specs)
     return Exportable(model, inputs, module, function)
+
+
+def check_dropped(drop_inputs, names):
+    """`drop_inputs` as a tuple of names; raises ValueError unless each can be left out."""
+    dropped = (drop_inputs,) if isinstance(drop_inputs, str) else tuple(drop_inputs)
+    allowed = sorted(set(names) & DROPPABLE.keys()) if "token_ids" in names else []
+    wrong = [name for name in dropped if name not in allowed]
+    if wrong:
+        raise ValueError(
+            "`drop_inputs` names inputs that are the same everywhere: padding_mask (1, no padding) "
+            f"and segment_ids (0). Received: {wrong}; of this model's inputs "
+            f"{', '.join(allowed) or 'none'} can be left out."
+        )
+    return dropped
 
 
 def check_sizes(batch_size, sequence_length):

@@ -5,19 +5,19 @@ import re
 
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.inspect import read_contents
-from keras_addnorm.export.pipeline import Format, run_export
+from keras_addnorm.export.lengths import fix_lengths
+from keras_addnorm.export.pipeline import Format, Plan, run_export
 from keras_addnorm.export.recipes import get_recipe
 from keras_addnorm.export.runtime import LiteRTModel
 
 
-def _write(exportable, recipe, path):
+def _write(exportable, plan, path):
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [exportable.function], exportable.module
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    recipe.configure(tf, converter)
     try:
         data = converter.convert()
     except Exception as error:
@@ -26,7 +26,9 @@ def _write(exportable, recipe, path):
             first = str(error).strip().splitlines()[0]
             raise ExportError(f"TensorFlow's converter failed: {first}") from error
         raise ExportError(_explain(exportable, unsupported)) from error
-    path.write_bytes(data)
+    if plan.recipe.quantize is not None:
+        data = plan.recipe.quantize(data, plan.samples)
+    path.write_bytes(fix_lengths(data, plan.lengths) if plan.lengths else data)
 
 
 def _explain(exportable, operations):
@@ -73,8 +75,11 @@ def to_tflite(
     path,
     *,
     quantization=None,
-    sequence_length=128,
+    sequence_length=None,
     batch_size=1,
+    lengths=None,
+    drop_inputs=(),
+    calibration=None,
     verify=True,
     overwrite=False,
     progress=None,
@@ -89,9 +94,19 @@ def to_tflite(
         path: the file, ending in `.tflite`; `<path>.report.json` and, where the model has a
             tokenizer, `<path>.tokenizer.json` are written beside it.
         quantization: None for float32, or a key of `RECIPES`: `"float16"` (weights in half the
-            space) or `"dynamic_int8"` (weights in a quarter, integer arithmetic).
-        sequence_length: int, or None for any length (inputs are resized at run time).
+            space), `"dynamic_int8"` (weights in a quarter, integer arithmetic),
+            `"weight_only_int8"` (a quarter, float arithmetic), `"int4"` (a seventh).
+        sequence_length: None (default) for any length up to the model's longest (runtimes resize
+            the inputs, at no cost in time); or an int, which GPUs and NPUs want.
         batch_size: int, or None for any batch, which costs delegate partitions.
+        lengths: ints such as `(16, 64, 128)`: a signature `length_<n>` for each, with shared
+            weights, for runtimes that cannot resize inputs.
+        drop_inputs: names of inputs to leave out: `"padding_mask"`, for texts that are never
+            padded, and `"segment_ids"`, for texts of one segment.
+        calibration: for recipes that look at sample inputs (`dynamic_int8`, `int4`): path of a
+            text file with a text a line, a list of strings, or a list of dicts of arrays by input
+            name. Default: a few sentences of this package. `int4` wants some thousand tokens of
+            text like that which the model is for.
         verify: bool, whether the file is run in LiteRT and compared before it gets its name.
         overwrite: bool, whether an existing file may be replaced.
         progress: function of a step's name, called as each step starts.
@@ -122,9 +137,14 @@ def to_tflite(
         model,
         path,
         TFLITE,
-        get_recipe(quantization),
-        sequence_length=sequence_length,
-        batch_size=batch_size,
+        Plan(
+            get_recipe(quantization),
+            sequence_length=sequence_length,
+            batch_size=batch_size,
+            lengths=lengths,
+            drop_inputs=drop_inputs,
+            calibration=calibration,
+        ),
         verify=verify,
         overwrite=overwrite,
         progress=progress,
