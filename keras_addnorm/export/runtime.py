@@ -76,17 +76,13 @@ def _length(specs):
 
 def _over_lengths(signatures):
     """The specs of several signatures as one, None where their sizes differ."""
-    return [
-        TensorSpec(
-            specs[0].name,
-            tuple(
-                a[0] if len(set(a)) == 1 else None
-                for a in zip(*(s.shape for s in specs), strict=True)
-            ),
-            specs[0].dtype,
-        )
-        for specs in zip(*signatures, strict=True)
-    ]
+
+    def over(specs):
+        axes = zip(*(spec.shape for spec in specs), strict=True)
+        shape = tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in axes)
+        return TensorSpec(specs[0].name, shape, specs[0].dtype)
+
+    return [over(specs) for specs in zip(*signatures, strict=True)]
 
 
 def _rows(value, start, step):
