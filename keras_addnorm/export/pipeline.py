@@ -14,7 +14,12 @@ from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport, companion, report_of, versions
 from keras_addnorm.export.runtime import open_model
-from keras_addnorm.export.samples import calibration_samples, longest_sequence, make_samples
+from keras_addnorm.export.samples import (
+    at_length,
+    calibration_samples,
+    longest_sequence,
+    make_samples,
+)
 from keras_addnorm.export.signature import (
     DROPPABLE,
     check_sizes,
@@ -28,6 +33,9 @@ from keras_addnorm.export.verify import verify as run_verification
 
 # What is written beside a model.
 COMPANIONS = (".report.json", SUFFIX)
+
+# One of so many samples that a file is fitted to is kept for its verification.
+HELD_OUT = 8
 
 # Lengths that a model of any length is verified at; both are cut to what the model takes.
 LENGTHS = (16, 64)
@@ -63,7 +71,8 @@ class Plan:
         lengths: ints, ascending: one signature each; or None for a single one.
         drop_inputs: names of inputs that are left out.
         calibration: what `calibration_samples` takes, or None for `SENTENCES`.
-        samples: the samples made from it, where the recipe looks at any.
+        samples: the samples made from it that the recipe looks at, if it looks at any.
+        held_out: those that a recipe fitted to samples is verified on.
     """
 
     recipe: Recipe
@@ -73,6 +82,7 @@ class Plan:
     drop_inputs: tuple = ()
     calibration: object = None
     samples: list = dataclasses.field(default_factory=list)
+    held_out: list = dataclasses.field(default_factory=list)
 
 
 def run_export(model, path, form, plan, *, verify, overwrite, progress):
@@ -82,6 +92,11 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
     path, recipe = pathlib.Path(path), plan.recipe
     files.refuse_existing([path, *(companion(path, suffix) for suffix in COMPANIONS)], overwrite)
     functional = prepare(model)
+    if recipe.calibration == "none" and plan.calibration is not None:
+        raise ValueError(
+            f"`calibration` is for recipes that look at sample inputs; {recipe.name} does not. "
+            "Leave it out."
+        )
     check_sizes(plan.batch_size, plan.sequence_length)
     plan = dataclasses.replace(plan, lengths=check_lengths(functional, plan))
     announce("tracing the model")
@@ -92,9 +107,7 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
         plan.drop_inputs,
         recipe.mask_constant,
     )
-    if recipe.calibrated:
-        samples = calibration_samples(model, exportable.inputs, plan.calibration)
-        plan = dataclasses.replace(plan, samples=samples)
+    plan = _with_samples(plan, model, exportable.inputs)
     with files.staging(path) as folder:
         draft = folder / path.name
         announce(f"writing {recipe.name} {form.name}")
@@ -106,7 +119,7 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
         if verify:
             announce("comparing it with the Keras model")
             lengths = plan.lengths or _lengths(model, plan.sequence_length)
-            samples = make_samples(model, exportable.inputs, lengths)
+            samples = plan.held_out or make_samples(model, exportable.inputs, lengths)
             reference = keras_function(functional)
             differences = run_verification(reference, exported, samples, recipe)
         size, digest = files.size_and_digest(draft)
@@ -128,6 +141,30 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
         )
         _place_all(model, report, draft, path)
     return report
+
+
+def _with_samples(plan, model, inputs):
+    """A plan with the samples that its recipe looks at."""
+    recipe = plan.recipe
+    if recipe.calibration == "none":
+        return plan
+    if recipe.calibration == "own" and plan.calibration is None:
+        raise ValueError(
+            f"{recipe.name} is fitted to sample inputs, which must be like those that the model is "
+            "for. Received: no `calibration`. Pass the path of a text file with some hundred "
+            "texts, a text a line, or a list of them."
+        )
+    samples = calibration_samples(model, inputs, plan.calibration)
+    if recipe.calibration == "default":
+        return dataclasses.replace(plan, samples=samples)
+    if len(samples) < HELD_OUT:
+        raise ValueError(
+            f"{recipe.name} keeps one of {HELD_OUT} samples to be verified on. Received: "
+            f"{len(samples)} samples as `calibration`. Pass more; some hundred are good."
+        )
+    held_out = [at_length(x, plan.lengths) for x in samples[HELD_OUT - 1 :: HELD_OUT]]
+    fitted = [x for i, x in enumerate(samples) if i % HELD_OUT != HELD_OUT - 1]
+    return dataclasses.replace(plan, samples=fitted, held_out=held_out)
 
 
 def check_lengths(model, plan):

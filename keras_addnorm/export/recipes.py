@@ -24,7 +24,9 @@ class Recipe:
         max_error: largest allowed absolute error, relative to the largest absolute value of the
             output vector where that is above 1.
         min_cosine: smallest allowed cosine of any output vector.
-        calibrated: bool, whether `quantize` looks at the samples.
+        calibration: the samples that `quantize` is given: `"none"`; `"default"`, for which a few
+            sentences will do; or `"own"`, which the user must bring, as the file is fitted to them.
+            It is then verified on those of them that it was not fitted to.
         mask_constant: float, what is subtracted from masked scores of attention.
     """
 
@@ -33,7 +35,7 @@ class Recipe:
     weight_dtype: str | None
     max_error: float
     min_cosine: float
-    calibrated: bool = False
+    calibration: str = "none"
     mask_constant: float = MASK_CONSTANT
 
 
@@ -57,7 +59,7 @@ RECIPES = {
             "INT8",
             max_error=0.2,
             min_cosine=0.99,
-            calibrated=True,
+            calibration="default",
         ),
         # Weights rounded to 1 / 254 of a row's largest value, activations not at all.
         Recipe(
@@ -68,7 +70,7 @@ RECIPES = {
             min_cosine=0.995,
         ),
         # 15 steps a row instead of 255, fitted to samples: for the texts that these are like.
-        Recipe("int4", int4, "INT4", max_error=0.7, min_cosine=0.9, calibrated=True),
+        Recipe("int4", int4, "INT4", max_error=0.7, min_cosine=0.9, calibration="own"),
     )
 }
 

@@ -152,6 +152,16 @@ def _tokenized(model, preprocessor, inputs, texts):
     return samples
 
 
+def at_length(sample, lengths):
+    """A sample padded to the shortest of some lengths that it fits in, or cut; itself for None."""
+    if lengths is None:
+        return sample
+    size = max(value.shape[1] for value in sample.values())
+    length = min((n for n in lengths if n >= size), default=max(lengths))
+    pad = [(0, 0), (0, max(length - size, 0))]
+    return {name: np.pad(value, pad)[:, :length] for name, value in sample.items()}
+
+
 def _random_ids(model, inputs, length, rows, rng):
     limits = id_limits(model)
     sample = {}
