@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_addnorm.export.calibration import record
-from keras_addnorm.export.equalize import equalize, group_by_input, round_inputs
+from keras_addnorm.export.equalize import group_by_input, round_inputs
 from keras_addnorm.export.flatbuffer import Graph
 from keras_addnorm.export.gptq import round_weights, second_moments
 from keras_addnorm.export.weights import require_weights, store_int8, use_integers
@@ -35,9 +35,7 @@ def int4(data, samples, block=None, table_block=BLOCK):
     Raises:
         ExportError: as `dynamic_int8` and `record`.
     """
-    source = Graph(data)
-    equalize(source, require_weights(source), samples[:60])
-    graph = Graph(source.to_bytes())
+    source, graph = Graph(data), Graph(data)
     weights = require_weights(graph)
     groups = group_by_input(graph, weights)
     fitted = {int(operator.inputs[1]) for group in groups.values() for operator in group}
