@@ -226,11 +226,14 @@ class Graph:
     # Writing
 
     def to_bytes(self):
-        """The file as bytes, without the data that no tensor uses any more.
+        """The file as bytes, without the data that no tensor uses any more, and without the note
+        of the oldest runtime, which is true of the file as it was.
 
         Raises:
             ExportError: if it is too large for a flatbuffer.
         """
+        metadata = self.model.metadata or ()
+        self.model.metadata = [x for x in metadata if x.name != b"min_runtime_version"]
         self._drop_unused_data()
         used = sum(len(b.data) for b in self.model.buffers if b.data is not None)
         if used > MAX_BYTES:

@@ -7,6 +7,7 @@ from keras_addnorm.export.lint.rules import Hit, Rule, layer_of, layer_of_name
 MASK = -1e3
 SMALL = 4096  # elements; below it a float constant does not matter
 LARGE_SHARE = 0.1  # of the file
+FULL = 120  # of 127 steps
 TABLES = {"GATHER": 0, "EMBEDDING_LOOKUP": 1}  # and which input is the table
 INTEGERS = ("INT8", "INT4", "INT2")
 
@@ -57,6 +58,8 @@ def _one_scale(subject):
         if tensor.values is not None and tensor.values.size == rows * columns:
             largest = np.abs(tensor.values.reshape(tensor.shape).astype("int16")).max(axis=1)
             median = float(np.median(largest))
+            if median > FULL:  # Each row was scaled to the whole range: its scale is elsewhere.
+                continue
             detail = f"; half of the rows use {median:.0f} of its 127 steps or fewer"
         yield Hit(f"one scale for {rows} rows of {columns}{detail}", layer_of(op))
 
