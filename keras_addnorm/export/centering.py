@@ -12,6 +12,7 @@ Source: Ashkboos et al., arXiv:2401.15024, section 3.
 import dataclasses
 
 import keras
+import numpy as np
 from keras.src.backend import get_keras_mask
 
 from keras_addnorm.export.affine import norm_of
@@ -49,7 +50,7 @@ def center_streams(graph):
         for norm in norms:
             scale = norm.scale
             norm.replace(keras.layers.RMSNormalization, {"epsilon": norm.options["epsilon"]})
-            norm.set(1.0 if scale is None else scale, None)
+            norm.set(np.ones(part.config["embedding_dim"]) if scale is None else scale, None)
         count += len(norms)
     return count
 

@@ -264,21 +264,28 @@ def _every_query_attends(part, arguments):
         return False
     if get_keras_mask(query) is not None:  # A masked query attends to nothing.
         return False
-    keys = next(x for x in map(arguments.get, ("key", "value", "query")) if x is not None)
+    keys = _keys(arguments)
     band = part.config["sliding_window"] is not None or arguments.get("use_causal_mask")
     return keys is query or not band
+
+
+def _keys(arguments):
+    return next(x for x in map(arguments.get, ("key", "value", "query")) if x is not None)
 
 
 def key_biases(graph):
     """The bias of the keys goes: it adds the same to all scores of a query.
 
-    Not where keys are normalized or rotated, or are compared with vectors of distances.
+    Not where keys are normalized or rotated, or are compared with vectors of distances. Nor where
+    a dense layer makes what they are made of: converters move its bias into this one.
     """
     count = 0
     for part in graph.of(MultiHeadAttention):
         distances = (part.config["disentangled"] or {"terms": []}).get("terms", ["p2c"])
         changed = part.config["rotary"] is not None or part.config["qk_norm"] is not None
-        if "key/bias" in part and not changed and "p2c" not in distances:
+        makers = [graph.makers.get(id(_keys(call.arguments))) for call in part.calls]
+        dense = any(maker and last_kernel(maker[0].part) is not None for maker in makers)
+        if "key/bias" in part and not (changed or dense or "p2c" in distances):
             set_bias(part, "key/", None)
             count += 1
     return count
