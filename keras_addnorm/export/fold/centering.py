@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras.src.backend import get_keras_mask
 
-from keras_addnorm.export.affine import norm_of
-from keras_addnorm.export.kernels import last_kernel, maker_of, reads
+from keras_addnorm.export.fold.affine import norm_of
+from keras_addnorm.export.fold.kernels import last_kernel, maker_of, reads
 from keras_addnorm.layers import AddNorm, PatchEmbedding, TokenAndPositionEmbedding
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from keras.src.backend import get_keras_mask
 from keras.src.models.functional import Functional
 
-from keras_addnorm.export.affine import AFFINE, NORM_CLASSES, norm_of
-from keras_addnorm.export.centering import center_streams
 from keras_addnorm.export.errors import ExportError
-from keras_addnorm.export.graph import Graph
-from keras_addnorm.export.kernels import (
+from keras_addnorm.export.fold.affine import AFFINE, NORM_CLASSES, norm_of
+from keras_addnorm.export.fold.calls import Graph
+from keras_addnorm.export.fold.centering import center_streams
+from keras_addnorm.export.fold.kernels import (
     bias_of,
     last_kernel,
     maker_of,
