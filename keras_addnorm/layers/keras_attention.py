@@ -78,8 +78,11 @@ def to_keras(layer):
             output_shape=layer.output_dim,
             **common,
         )
-    sources = _projections(layer, False)
-    _build_and_copy(sources, new, grouped)
+    _build_and_copy(_projections(layer, False), new, grouped)
+    if layer.scale is not None:
+        query = _projections(new, grouped)["query"]
+        for weight in query.weights:  # Keras divides by sqrt(key_dim), whatever the kernels hold.
+            weight.assign(ops.multiply(weight, layer.scale * layer._key_dim**0.5))
     return new
 
 

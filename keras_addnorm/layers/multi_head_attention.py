@@ -32,7 +32,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
         q, k, v = query Wq + bq, key Wk + bk, value Wv + bv          (split into heads)
         q, k    = rotary(norm(q)), rotary(norm(k))                   (where asked for)
-        scores  = softmax(q k^T / sqrt(key_dim) + position_bias + mask)          (float32)
+        scores  = softmax(scale q k^T + position_bias + mask)                    (float32)
         context = concat_heads(scores v) * sigmoid(query Wg + bg)    (the gate where asked for)
         output  = context Wo + bo
 
@@ -65,8 +65,10 @@ class MultiHeadAttention(keras.layers.Layer):
         disentangled: dict that adds scores of content with distances (DeBERTa), or None. Keys:
             `terms`, a list of `"c2p"` (query and distance) and `"p2c"` (key and distance),
             default both; `share_projections`, whether the kernels of query and key project the
-            vectors of distances too, default True; `dropout`, the rate on those vectors. Scores
-            are then divided by sqrt(key_dim * (1 + number of terms)).
+            vectors of distances too, default True; `dropout`, the rate on those vectors.
+        scale: float above 0 that multiplies q k^T and the scores of distances; 1.0, for kernels
+            that have it in them, adds no operation. Default: 1 / sqrt(key_dim), and with
+            `disentangled` 1 / sqrt(key_dim * (1 + number of terms)).
 
     Call arguments:
         query: float tensor `(batch, queries, features)`.
@@ -125,6 +127,7 @@ class MultiHeadAttention(keras.layers.Layer):
         guard_padding=True,
         value_output_initializer=None,
         disentangled=None,
+        scale=None,
         **kwargs,
     ):
         super().__init__(**checks.known_arguments(MultiHeadAttention, kwargs))
@@ -153,6 +156,7 @@ class MultiHeadAttention(keras.layers.Layer):
         self.guard_padding = bool(guard_padding)
         self.value_output_initializer = keras.initializers.get(value_output_initializer)
         self.disentangled = disentangled
+        self.scale = None if scale is None else checks.positive(owner, "scale", scale)
         self.autocast = False  # A position bias stays float32; the projections cast their inputs.
         self._make_heads(owner)
         self.dropout_layer = Dropout(self.dropout, dtype=self.dtype_policy, name="dropout")
@@ -189,7 +193,9 @@ class MultiHeadAttention(keras.layers.Layer):
                 dense = make_dense(self, name, outputs, initializer)
                 dense.build((None, inputs))
                 setattr(self, f"{name}_dense", dense)
-        self._scale = (self._key_dim * (1 + len(self._distances.terms))) ** -0.5
+        self._scale = self.scale
+        if self.scale is None:
+            self._scale = (self._key_dim * (1 + len(self._distances.terms))) ** -0.5
         self._build_heads((None, None, None, self._key_dim))
         self.built = True
 
@@ -284,7 +290,7 @@ class MultiHeadAttention(keras.layers.Layer):
         q = self._prepare(q, query, self.num_heads, "query", training)
         k = self._prepare(k, key, self.num_key_value_heads, "key", training)
         q, k = ops.cast(q, "float32"), ops.cast(k, "float32")
-        q = ops.transpose(ops.multiply(q, self._scale), (0, 2, 1, 3))
+        q = ops.transpose(self._scaled(q), (0, 2, 1, 3))
         k = ops.transpose(k, (0, 2, 3, 1))  # [B, kv heads, key_dim, S]
         q = self._regroup(q, query, self.num_key_value_heads)
         scores = self._regroup(ops.matmul(q, k), query, self.num_heads)
@@ -300,9 +306,12 @@ class MultiHeadAttention(keras.layers.Layer):
         x = self.relative_dropout_layer(x, training=training)
         rows = getattr(self, f"{self._distances.projections[name]}_dense")(flatten(x))
         rows = ops.cast(self._split_heads(rows, x, self.num_heads), "float32")
-        # Queries are scaled already.
-        scale = self._scale if name == "relative_queries" else 1.0
-        return ops.transpose(ops.multiply(rows, scale), (0, 2, 3, 1))
+        if name == "relative_queries":  # The queries themselves are scaled already.
+            rows = self._scaled(rows)
+        return ops.transpose(rows, (0, 2, 3, 1))
+
+    def _scaled(self, x):
+        return x if self._scale == 1.0 else ops.multiply(x, self._scale)
 
     def _context(self, weights, value, query):
         v = self._split_heads(self.value_dense(flatten(value)), value, self.num_key_value_heads)
@@ -364,6 +373,7 @@ class MultiHeadAttention(keras.layers.Layer):
             "guard_padding": self.guard_padding,
             "value_output_initializer": keras.initializers.serialize(self.value_output_initializer),
             "disentangled": self.disentangled,
+            "scale": self.scale,
         }
 
     @classmethod
@@ -380,7 +390,7 @@ class MultiHeadAttention(keras.layers.Layer):
 
     def to_keras(self):
         """Returns a built `keras.layers.MultiHeadAttention`, or `GroupQueryAttention` where key
-        heads are shared, with the same weights.
+        heads are shared, with the same weights. A `scale` goes into the query's.
 
         Raises:
             ValueError: if this layer was not built, or has options that Keras's do not have.

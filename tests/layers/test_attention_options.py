@@ -90,6 +90,8 @@ def test_unknown_batch_and_length(rng, name):
         {"sliding_window": 2},
         {"num_key_value_heads": 2},
         {"num_key_value_heads": 1, "use_gate": True, "sliding_window": 3, "use_bias": False},
+        {"scale": 1.0},
+        {"num_key_value_heads": 2, "scale": 0.2},
     ],
     ids=str,
 )
@@ -102,7 +104,20 @@ def test_equal_to_keras_both_ways(rng, options):
     assert isinstance(theirs, kind)
     np.testing.assert_allclose(to_numpy(layer(x)), to_numpy(theirs(x, x)), **TOLERANCE)
     back = MultiHeadAttention.from_keras(theirs)
-    np.testing.assert_array_equal(to_numpy(back(x)), to_numpy(layer(x)))
+    if "scale" in options:  # It is in the kernel now, rounded.
+        np.testing.assert_allclose(to_numpy(back(x)), to_numpy(layer(x)), **TOLERANCE)
+    else:
+        np.testing.assert_array_equal(to_numpy(back(x)), to_numpy(layer(x)))
+
+
+@pytest.mark.parametrize("options", [{}, {"rotary": {}}, {"num_key_value_heads": 2}], ids=str)
+def test_scale_multiplies_the_scores(rng, options):
+    x = rng.normal(size=(3, 6, 16)).astype("float32")
+    layer, own = (built(np.random.default_rng(1), x, **options, scale=s) for s in (None, 0.7))
+    for weight in layer.query_dense.weights:
+        weight.assign(weight * 0.7 * 8**0.5)  # the default is 8^-0.5
+    want = expected(layer, x, key_mask=MASK)
+    np.testing.assert_allclose(to_numpy(own(x, key_mask=MASK)), want[0], **TOLERANCE)
 
 
 def test_grouped_heads_are_repeated_heads(rng):

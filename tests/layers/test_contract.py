@@ -162,7 +162,12 @@ CASES = [
     ),
     Case(
         "MultiHeadAttention",
-        {"num_heads": 2, "disentangled": {"share_projections": False}, "sliding_window": 4},
+        {
+            "num_heads": 2,
+            "disentangled": {"share_projections": False},
+            "sliding_window": 4,
+            "scale": 0.25,
+        },
         {**floats("query"), **distances("relative_keys", "relative_queries")},
     ),
     Case("ALiBi", {"num_heads": 2}, floats("x")),

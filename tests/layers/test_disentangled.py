@@ -38,6 +38,21 @@ def built(rng, x, options, **more):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_scale_multiplies_every_term(rng, options):
+    x = rng.normal(size=(3, 6, 16)).astype("float32")
+    layer, relative = built(rng, x, options)
+    own = MultiHeadAttention(4, key_dim=8, disentangled=options, scale=1.0)
+    own(x, **relative(x))
+    own.set_weights(layer.get_weights())
+    scale = (8 * (1 + len(options.get("terms", ["c2p", "p2c"])))) ** -0.5
+    queries = [own.query_dense, getattr(own, "relative_query_dense", None)]
+    for weight in [w for dense in queries if dense is not None for w in dense.weights]:
+        weight.assign(weight * scale)
+    got = to_numpy(own(x, key_mask=MASK, **relative(x)))
+    np.testing.assert_allclose(got, to_numpy(layer(x, key_mask=MASK, **relative(x))), **TOLERANCE)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_values(rng, options):
     x = rng.normal(size=(3, 6, 16)).astype("float32")
     layer, relative = built(rng, x, options)

@@ -24,6 +24,7 @@ X = np.zeros((2, 5, 8), "float32")
         ({"dropout": -0.5}, "dropout", "Pass for instance 0.1"),
         ({"dropout": float("nan")}, "dropout", "finite"),
         ({"dropout": None}, "dropout", "Pass a float"),
+        ({"scale": 0.0}, "scale", "Pass a positive float"),
         ({"nun_heads": 2}, "nun_heads", "Did you mean `num_heads`?"),
     ],
 )
