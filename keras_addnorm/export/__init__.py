@@ -2,6 +2,7 @@
 
 from keras_addnorm.export.bench import BenchReport, Timing, bench
 from keras_addnorm.export.errors import ExportError, VerificationError
+from keras_addnorm.export.fold import Folded, fold
 from keras_addnorm.export.lint import Finding, lint_file
 from keras_addnorm.export.pipeline import verify_file
 from keras_addnorm.export.recipes import RECIPES, Recipe
@@ -15,10 +16,12 @@ __all__ = [
     "ExportError",
     "ExportReport",
     "Finding",
+    "Folded",
     "Recipe",
     "Timing",
     "VerificationError",
     "bench",
+    "fold",
     "lint_file",
     "to_saved_model",
     "to_tflite",

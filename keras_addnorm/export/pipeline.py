@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_addnorm import files
 from keras_addnorm.export.errors import ExportError
+from keras_addnorm.export.fold import fold
 from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport, companion, report_of, versions
@@ -100,8 +101,9 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
     check_sizes(plan.batch_size, plan.sequence_length)
     plan = dataclasses.replace(plan, lengths=check_lengths(functional, plan))
     announce("tracing the model")
+    simpler, folded = _folded(functional) if form.folds else (functional, {})
     exportable = make_exportable(
-        functional,
+        simpler,
         plan.batch_size,
         plan.sequence_length,
         plan.drop_inputs,
@@ -135,12 +137,23 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
             operators=operators,
             weight_types=weight_types,
             xnnpack_partitions=exported.partitions,
+            folded=folded,
             tokenizer=describe_tokenizer(model, path),
             seconds=round(time.perf_counter() - started, 2),
             versions=versions(),
         )
         _place_all(model, report, draft, path)
     return report
+
+
+def _folded(model):
+    """A model with constants in its kernels, and how often each rule was applied; the model itself
+    where it has a layer that cannot be copied."""
+    try:
+        folded = fold(model)
+    except ExportError:
+        return model, {}
+    return folded.model, {name: count for name, count in folded.rules.items() if count}
 
 
 def _with_samples(plan, model, inputs):

@@ -28,6 +28,7 @@ class ExportReport:
         operators: count by TFLite operator; empty for a SavedModel.
         weight_types: bytes of constants by dtype; empty for a SavedModel.
         xnnpack_partitions: int, or None for a SavedModel.
+        folded: how often each rule of `fold` was applied, by its name.
         tokenizer: dict with the tokenizer's file name and its settings, or None.
         seconds: how long the export took.
         versions: dict of package versions, Python and machine.
@@ -44,6 +45,7 @@ class ExportReport:
     operators: dict
     weight_types: dict
     xnnpack_partitions: int | None
+    folded: dict
     tokenizer: dict | None
     seconds: float
     versions: dict

@@ -67,7 +67,7 @@ def _inspect(path, exportable, recipe):
     return contents.operators, contents.weight_types
 
 
-TFLITE = Format("tflite", write=_write, open=LiteRTModel, inspect=_inspect)
+TFLITE = Format("tflite", write=_write, open=LiteRTModel, inspect=_inspect, folds=True)
 
 
 def to_tflite(
