@@ -45,7 +45,7 @@ OPTIONS = {
     },
     "qk rotary": {"position": "rotary", "attention_options": {"qk_norm": "rms_norm"}},
     "gate": {"attention_options": {"use_gate": True}},
-    "grouped": {"attention_options": {"num_key_value_heads": 1}},
+    "grouped": {"num_heads": 4, "attention_options": {"num_key_value_heads": 2}},
     "value size": {"attention_options": {"num_key_value_heads": 1, "value_dim": 3}},
     "window": {"attention_options": [{"sliding_window": 2}, {}]},
     "some biases": {"attention_options": {"use_bias": ["query", "value"]}},
