@@ -63,7 +63,7 @@ def report_table(report):
         rows.append(("XNNPACK partitions", report.xnnpack_partitions))
     if report.folded:
         rules = (f"{count} {name.replace('_', ' ')}" for name, count in report.folded.items())
-        rows.append(("folded into kernels", ", ".join(rules)))
+        rows.append(("folded constants", ", ".join(rules)))
     for name, d in report.verification.items():
         text = f"max abs error {d.max_abs_error:.1e}, cosine at least {d.min_cosine:.6f}"
         rows.append((f"verified {name}", text))

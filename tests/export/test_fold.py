@@ -1,13 +1,15 @@
 """A folded model is the same model, with fewer operations."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from keras_addnorm import export, layers, zoo
+from keras_addnorm.export import tflite
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.fold import fold
-from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.layers.norms import NORMS
 from keras_addnorm.models import RESIDUALS, ImageEncoder
 from tests.common import TINY_IMAGE_ENCODER, encoder_inputs, to_numpy
@@ -200,8 +202,20 @@ def test_folding_twice_changes_nothing_more(rng):
 # === Files ===
 
 
-def operators(model, path, **kwargs):
-    return sum(export.to_tflite(model, path, **kwargs).operators.values())
+@pytest.fixture
+def both_files(tmp_path, monkeypatch):
+    """Exports a model without and with folding; returns both reports."""
+
+    def export_both(model, **kwargs):
+        reports = []
+        for folds in (False, True):
+            form = dataclasses.replace(tflite.TFLITE, folds=folds)
+            monkeypatch.setattr(tflite, "TFLITE", form)
+            path = tmp_path / f"{folds}.tflite"
+            reports.append(export.to_tflite(model, path, **kwargs))
+        return reports
+
+    return export_both
 
 
 @pytest.mark.parametrize(
@@ -213,16 +227,15 @@ def operators(model, path, **kwargs):
         ("pre_norm", "rotary"),
     ],
 )
-def test_fewer_operations(tmp_path, residual, position):
+def test_fewer_operations(both_files, residual, position):
     model = encoder(residual=residual, position=position)
-    before = operators(model, tmp_path / "before.tflite", sequence_length=8)
-    folded = fold(model)
-    after = operators(folded.model, tmp_path / "after.tflite", sequence_length=8)
-    assert after < before
+    before, after = both_files(model, sequence_length=8)
+    assert not before.folded and after.folded == applied(fold(model))
+    assert sum(after.operators.values()) < sum(before.operators.values())
 
 
 @needs_weights
-def test_minilm(rng, tmp_path):
+def test_minilm(rng, both_files):
     model = zoo.from_hugging_face("minilm", task="embed")
     mask = (np.arange(32) < np.array([32, 20, 5])[:, None]).astype("int32")
     inputs = {
@@ -232,14 +245,10 @@ def test_minilm(rng, tmp_path):
     }
     folded = assert_same(model, inputs)
     assert applied(folded) == {"score_scale": 6, "key_bias": 6, "value_bias": 6}
-    contents = []
-    for each in (model, folded.model):
-        path = tmp_path / f"{len(contents)}.tflite"
-        export.to_tflite(each, path, sequence_length=64)
-        contents.append(read_contents(path))
+    before, after = both_files(model, sequence_length=64)
     # The converter moves products with constants itself; what is left to save are the biases.
-    assert contents[0].operators == contents[1].operators
-    saved = contents[0].weight_types["FLOAT32"] - contents[1].weight_types["FLOAT32"]
+    assert before.operators == after.operators
+    saved = before.weight_types["FLOAT32"] - after.weight_types["FLOAT32"]
     assert saved >= 6 * 384 * 4
 
 
