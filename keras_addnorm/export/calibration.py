@@ -21,9 +21,42 @@ def record(graph, tensors, samples):
     Raises:
         ExportError: if there are no samples, or LiteRT cannot run the file.
     """
+    recorded = {int(tensor): [] for tensor in tensors}
+    for row, values in _runs(graph, list(recorded), samples):
+        mask = row.get("padding_mask")
+        for tensor, value in values.items():
+            recorded[tensor].append(_unpadded(value.reshape(-1, value.shape[-1]), mask))
+    return {tensor: np.concatenate(values) for tensor, values in recorded.items()}
+
+
+def ranges(graph, tensors, samples):
+    """Dict of (smallest, largest) value by tensor; arguments and errors as of `record`.
+
+    Tensors may be of any shape, padded positions count where they are not told apart by it.
+    """
+    found = {int(tensor): [] for tensor in tensors}
+    for row, values in _runs(graph, list(found), samples):
+        mask = row.get("padding_mask")
+        for tensor, value in values.items():
+            flat = value.reshape(-1, value.shape[-1]) if value.ndim else value.reshape(1, 1)
+            flat = _unpadded(flat, mask)
+            found[tensor].append((float(flat.min()), float(flat.max())))
+    return {t: (min(x[0] for x in v), max(x[1] for x in v)) for t, v in found.items()}
+
+
+def smallest_peaks(graph, tensors, samples):
+    """Dict by tensor of the smallest of the largest values of its vectors; otherwise as `ranges`."""
+    found = {int(tensor): [] for tensor in tensors}
+    for _, values in _runs(graph, list(found), samples):
+        for tensor, value in values.items():
+            found[tensor].append(float(value.max(axis=-1).min()))
+    return {tensor: min(peaks) for tensor, peaks in found.items()}
+
+
+def _runs(graph, tensors, samples):
+    """Runs row after row; yields its inputs, and what the tensors hold by tensor."""
     from ai_edge_litert.interpreter import Interpreter
 
-    tensors = list(dict.fromkeys(map(int, tensors)))
     rows = [row for sample in samples for row in _rows(graph, sample)]
     if not rows:
         raise ExportError(
@@ -31,19 +64,14 @@ def record(graph, tensors, samples):
         )
     # Each change of length costs more than a run.
     rows.sort(key=lambda row: [value.shape for value in row.values()])
-    recorded = {tensor: [] for tensor in tensors}
     try:
         interpreter = Interpreter(model_content=_with_outputs(graph, tensors))
         shapes = {}
         for row in rows:
             _feed(interpreter, graph.signature_inputs(), row, shapes)
-            mask = row.get("padding_mask")
-            for tensor in tensors:
-                value = interpreter.get_tensor(tensor)
-                recorded[tensor].append(_unpadded(value.reshape(-1, value.shape[-1]), mask))
+            yield row, {tensor: interpreter.get_tensor(tensor) for tensor in tensors}
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"LiteRT cannot run the file to calibrate it: {error}") from error
-    return {tensor: np.concatenate(values) for tensor, values in recorded.items()}
 
 
 def _rows(graph, sample):

@@ -35,7 +35,7 @@ def equalize(graph, weights, samples):
         divisors = channel_divisors(recorded[tensor], matrices)
         if rounding_gain(recorded[tensor], matrices, divisors) < MIN_GAIN:
             continue
-        _divide(graph, tensor, operators, divisors)
+        divide_inputs(graph, tensor, operators, divisors)
         changed += 1
     return changed
 
@@ -95,7 +95,7 @@ def round_inputs(inputs):
     return (np.clip(np.rint(inputs / step) + zero, -128, 127) - zero) * step
 
 
-def _divide(graph, tensor, operators, divisors):
+def divide_inputs(graph, tensor, operators, divisors):
     name = graph.tensors[tensor].name
     factors = graph.add_constant(name + b"_factors", 1 / divisors)
     divided = graph.add_tensor(name + b"_equalized", graph.shape(tensor), "FLOAT32")

@@ -7,6 +7,8 @@ from keras_addnorm.export.reader import read_model
 
 # Ops that only a runtime with more than the built-in ops, or with variables, can run.
 VARIABLE_OPS = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CALL_ONCE")
+# XNNPACK takes the second input for a constant and computes zeros.
+HYBRID_PRODUCT = "BATCH_MATMUL of float32 and computed int8"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +39,18 @@ def read_contents(path):
             operators[op.name] += 1
             if op.name.startswith("CUSTOM:") or op.name in VARIABLE_OPS:
                 forbidden.setdefault(op.name, _tensor_name(op))
+            if op.name == "BATCH_MATMUL" and _is_hybrid(*op.inputs):
+                forbidden.setdefault(HYBRID_PRODUCT, _tensor_name(op))
         for tensor in graph.tensors:
             where = None if tensor.data is None else tensor.data.ctypes.data
             if where is not None and where not in counted:
                 counted.add(where)
                 weights[tensor.dtype] += tensor.data.size
     return Contents(dict(operators), dict(weights), forbidden)
+
+
+def _is_hybrid(left, right):
+    return left.dtype == "FLOAT32" and right.dtype == "INT8" and right.data is None
 
 
 def _tensor_name(operator):
