@@ -39,7 +39,9 @@ def measure(progress):
     reference = keras_function(embedder)(inputs)["embedding"]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in export.RECIPES:
+        # Recipes that are fitted to a user's texts are compared by benchmarks/litert.py.
+        recipes = [r.name for r in export.RECIPES.values() if r.calibration != "own"]
+        for name in recipes:
             path = pathlib.Path(folder) / f"{name}.tflite"
             report = export.to_tflite(embedder, path, quantization=name, progress=progress)
             rows.append(

@@ -45,7 +45,7 @@ def ranges(graph, tensors, samples):
 
 
 def smallest_peaks(graph, tensors, samples):
-    """Dict by tensor of the smallest of the largest values of its vectors; otherwise as `ranges`."""
+    """Dict by tensor of the smallest of the largest values of its vectors; else as `ranges`."""
     found = {int(tensor): [] for tensor in tensors}
     for _, values in _runs(graph, list(found), samples):
         for tensor, value in values.items():

@@ -8,8 +8,10 @@ import dataclasses
 from collections.abc import Callable
 
 from keras_addnorm.export import weights
+from keras_addnorm.export.full_int8 import full_int8
 from keras_addnorm.export.graph import MASK_CONSTANT
 from keras_addnorm.export.int4 import int4
+from keras_addnorm.export.mixed_int8 import mixed_int8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +71,12 @@ RECIPES = {
             max_error=0.1,
             min_cosine=0.995,
         ),
+        # As dynamic_int8, with feed-forward layers and values rounded to ranges seen in samples.
+        Recipe("mixed_int8", mixed_int8, "INT8", max_error=0.3, min_cosine=0.98, calibration="own"),
+        # Products in int8 and all else in int16, none of it in floats: for fixed lengths.
+        Recipe("full_int8", full_int8, "INT8", max_error=0.5, min_cosine=0.95, calibration="own"),
         # 15 steps a row instead of 255, fitted to samples: for the texts that these are like.
-        Recipe("int4", int4, "INT4", max_error=0.7, min_cosine=0.9, calibration="own"),
+        Recipe("int4", int4, "INT4", max_error=1.0, min_cosine=0.85, calibration="own"),
     )
 }
 

@@ -95,7 +95,9 @@ def to_tflite(
             tokenizer, `<path>.tokenizer.json` are written beside it.
         quantization: None for float32, or a key of `RECIPES`: `"float16"` (weights in half the
             space), `"dynamic_int8"` (weights in a quarter, integer arithmetic),
-            `"weight_only_int8"` (a quarter, float arithmetic), `"int4"` (a seventh).
+            `"weight_only_int8"` (a quarter, float arithmetic), `"mixed_int8"` (as dynamic_int8,
+            faster from some hundred tokens on), `"full_int8"` (integers throughout, for hardware
+            without floats; needs a `sequence_length`), `"int4"` (a seventh).
         sequence_length: None (default) for any length up to the model's longest (runtimes resize
             the inputs, at no cost in time); or an int, which GPUs and NPUs want.
         batch_size: int, or None for any batch, which costs delegate partitions.
@@ -103,10 +105,10 @@ def to_tflite(
             weights, for runtimes that cannot resize inputs.
         drop_inputs: names of inputs to leave out: `"padding_mask"`, for texts that are never
             padded, and `"segment_ids"`, for texts of one segment.
-        calibration: for recipes that look at sample inputs (`dynamic_int8`, `int4`): path of a
-            text file with a text a line, a list of strings, or a list of dicts of arrays by input
-            name. Default: a few sentences of this package. `int4` wants some thousand tokens of
-            text like that which the model is for.
+        calibration: sample inputs: path of a text file with a text a line, a list of strings, or
+            a list of dicts of arrays by input name. `dynamic_int8` does with the default, a few
+            sentences of this package; `mixed_int8`, `full_int8` and `int4` are fitted to some
+            hundred texts like those which the model is for, and verified on an eighth of them.
         verify: bool, whether the file is run in LiteRT and compared before it gets its name.
         overwrite: bool, whether an existing file may be replaced.
         progress: function of a step's name, called as each step starts.
