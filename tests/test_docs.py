@@ -44,6 +44,17 @@ def test_the_table_is_made_from_the_committed_results():
     assert between.strip() == script.markdown_table(results)
 
 
+def test_the_table_of_recipes_names_them_all_and_what_they_look_at():
+    from keras_addnorm.export import RECIPES
+
+    between = README.split("<!-- recipes: checked by tests/test_docs.py -->")[1]
+    rows = between.split("<!-- recipes: end -->")[0].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [(c[0].strip("`"), c[3]) for c in cells] == [
+        (recipe.name, recipe.calibration) for recipe in RECIPES.values()
+    ]
+
+
 def test_the_table_of_training_speed_is_made_from_the_committed_results():
     script = load_script(ROOT / "benchmarks" / "train.py")
     results = json.loads(script.RESULTS.read_text())
