@@ -126,24 +126,35 @@ def _integer_operators(graph):
 
 
 def _wide(graph, selected, products):
-    """Those operators that compute in int16: all but products and what is done to their scores."""
-    chosen = {id(operator): operator for operator in products}
+    """Those operators that compute in int16: all but products and what is done to their scores.
+
+    Products with a mask sum over texts of any length: a short one would have few steps of int8.
+    """
+    made = {int(tensor) for operator in selected for tensor in operator.outputs}
+    pools = [
+        operator
+        for operator in selected
+        if graph.name(operator) == "BATCH_MATMUL" and not made.issuperset(operator.inputs)
+    ]
+    chosen = {id(operator): operator for operator in (*products, *pools)}
     narrow = set()
     for operator in selected:
-        if id(operator) in chosen:
+        name = graph.name(operator)
+        if id(operator) in chosen or name in NARROW:
             continue
-        name, sources = graph.name(operator), [graph.producer(int(t)) for t in operator.inputs]
-        after_product = any(
-            x is not None
-            and (id(x) in narrow or graph.name(x) == "BATCH_MATMUL" and id(x) not in chosen)
-            for x in sources
-        )
-        moved = name in MOVES and not any(x is not None and id(x) in chosen for x in sources)
-        sized = name == "GATHER" and graph.shape(operator.outputs[0])[-1] == 1
-        if name in NARROW or (moved and not sized):
-            continue
-        if after_product:
-            narrow.add(id(operator))
-            continue
-        chosen[id(operator)] = operator
+        found = [graph.producer(int(tensor)) for tensor in operator.inputs]
+        sources = [source for source in found if source is not None]
+        if name in MOVES:
+            sizes = name == "GATHER" and graph.shape(operator.outputs[0])[-1] == 1
+            wide = sizes or any(id(source) in chosen for source in sources)
+        else:
+            wide = not any(
+                id(source) in narrow
+                or (graph.name(source) == "BATCH_MATMUL" and id(source) not in chosen)
+                for source in sources
+            )
+            if not wide:
+                narrow.add(id(operator))
+        if wide:
+            chosen[id(operator)] = operator
     return list(chosen.values())

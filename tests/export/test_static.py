@@ -146,6 +146,23 @@ class TestFullInt8:
         assert {"ADD", "MEAN", "MUL", "RSQRT"} <= names_of(graph, "INT16")
         assert not {"ADD", "RSQRT", "SOFTMAX", "GATHER"} & names_of(graph, "FLOAT32")
 
+    def test_the_mean_of_a_short_text_has_steps_of_its_own(self, tmp_path):
+        data = to_bytes(tmp_path, common.embedder(hidden_dim=64, activation="gelu"))
+        segments = {"segment_ids": np.zeros((32, 16), "int32")}
+        ids = {"token_ids": SAMPLES[0]["token_ids"] % 20}
+        small = full_int8(data, [{**SAMPLES[0], **ids, **segments}])
+        inputs = {
+            "token_ids": INPUTS["token_ids"] % 20,
+            "padding_mask": (np.arange(16) < 2).astype("int32")[None].repeat(8, axis=0),
+            "segment_ids": segments["segment_ids"][:8],
+        }
+        expected, _ = run(tmp_path, data, inputs)
+        received, _ = run(tmp_path, small, inputs)
+        assert cosine(expected["embedding"], received["embedding"]).min() >= self.LIMIT
+        graph = Graph(small)
+        pool = graph.find("BATCH_MATMUL")[-1]
+        assert [graph.dtype(tensor) for tensor in (*pool.inputs, *pool.outputs)] == ["INT16"] * 3
+
     def test_padding_is_not_seen(self, tmp_path):
         data = full_int8(to_bytes(tmp_path, tiny()), SAMPLES)
         hidden = np.where(INPUTS["padding_mask"], INPUTS["token_ids"], 3).astype("int32")
