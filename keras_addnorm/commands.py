@@ -10,7 +10,6 @@ import pathlib
 
 from keras_addnorm.export import bench as benchmark
 from keras_addnorm.export import lint_file, to_saved_model, to_tflite, verify_file
-from keras_addnorm.export.bench_views import bench_table, check_plot, labels, plot, profile_table
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
 from keras_addnorm.export.lint import lowest_runtime
@@ -26,6 +25,7 @@ from keras_addnorm.export.tables import (
     saved_table,
     similarity_table,
 )
+from keras_addnorm.export.timing.views import bench_table, check_plot, labels, plot, profile_table
 from keras_addnorm.files import refuse_existing, size_and_digest
 from keras_addnorm.zoo import load
 from keras_addnorm.zoo.load import from_preset

@@ -1,6 +1,5 @@
 """Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
 
-from keras_addnorm.export.bench import BenchReport, Timing, bench
 from keras_addnorm.export.errors import ExportError, VerificationError
 from keras_addnorm.export.fold import Folded, fold
 from keras_addnorm.export.lint import Finding, lint_file
@@ -9,6 +8,7 @@ from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport
 from keras_addnorm.export.saved_model import to_saved_model
 from keras_addnorm.export.tflite import to_tflite
+from keras_addnorm.export.timing.bench import BenchReport, Timing, bench
 
 __all__ = [
     "RECIPES",

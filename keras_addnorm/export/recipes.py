@@ -7,11 +7,11 @@ an embedding table one scale for all rows, and ai-edge-quantizer leaves the tabl
 import dataclasses
 from collections.abc import Callable
 
-from keras_addnorm.export import weights
-from keras_addnorm.export.full_int8 import full_int8
 from keras_addnorm.export.graph import MASK_CONSTANT
-from keras_addnorm.export.int4 import int4
-from keras_addnorm.export.mixed_int8 import mixed_int8
+from keras_addnorm.export.quantize import weights
+from keras_addnorm.export.quantize.full_int8 import full_int8
+from keras_addnorm.export.quantize.int4 import int4
+from keras_addnorm.export.quantize.mixed_int8 import mixed_int8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from keras_addnorm import cli, export
-from keras_addnorm.export.bench import interleave, ratio
-from keras_addnorm.export.bench_inputs import choose, make_inputs, read_signatures
-from keras_addnorm.export.bench_views import check_plot, labels
-from keras_addnorm.export.timed import TimedModel, resident_memory
+from keras_addnorm.export.timing.bench import interleave, ratio
+from keras_addnorm.export.timing.inputs import choose, make_inputs, read_signatures
+from keras_addnorm.export.timing.timed import TimedModel, resident_memory
+from keras_addnorm.export.timing.views import check_plot, labels
 from tests.export import common
 
 FAST = {"runs": 2}

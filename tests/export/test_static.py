@@ -4,12 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from keras_addnorm.export import calibration, mixed_int8, rewrites
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.flatbuffer import Graph
-from keras_addnorm.export.full_int8 import full_int8
 from keras_addnorm.export.inspect import HYBRID_PRODUCT, read_contents
-from keras_addnorm.export.static import quantize_operators, tensors_between
+from keras_addnorm.export.quantize import calibration, mixed_int8, rewrites
+from keras_addnorm.export.quantize.full_int8 import full_int8
+from keras_addnorm.export.quantize.static import quantize_operators, tensors_between
 from tests.export import common
 from tests.export.test_weights import INPUTS, cosine, run, to_bytes
 

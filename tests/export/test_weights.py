@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from keras_addnorm import export, models
-from keras_addnorm.export import int4, weights
-from keras_addnorm.export.equalize import channel_divisors, round_inputs, rounding_gain
 from keras_addnorm.export.flatbuffer import Graph, pack_int4, unpack_int4
-from keras_addnorm.export.gptq import product_errors, round_weights, second_moments
+from keras_addnorm.export.quantize import int4, weights
+from keras_addnorm.export.quantize.equalize import channel_divisors, round_inputs, rounding_gain
+from keras_addnorm.export.quantize.gptq import product_errors, round_weights, second_moments
 from keras_addnorm.export.runtime import LiteRTModel
 from tests.export import common
 

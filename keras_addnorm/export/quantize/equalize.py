@@ -8,7 +8,7 @@ rounding loses.
 
 import numpy as np
 
-from keras_addnorm.export.calibration import record
+from keras_addnorm.export.quantize.calibration import record
 
 MIN_GAIN = 1.5  # how far the error must shrink to be worth a multiplication of the input
 

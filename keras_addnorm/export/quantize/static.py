@@ -6,7 +6,7 @@ rounding is that of https://ai.google.dev/edge/litert/conversion/tensorflow/quan
 
 import numpy as np
 
-from keras_addnorm.export.weights import SMALLEST_SCALE, quantize_rows
+from keras_addnorm.export.quantize.weights import SMALLEST_SCALE, quantize_rows
 
 # What these operators return is rounded like what they read.
 MOVES = ("RESHAPE", "TRANSPOSE", "EXPAND_DIMS", "SQUEEZE", "STRIDED_SLICE", "GATHER")

@@ -5,8 +5,8 @@ Each leaves what the graph computes as it is, but for the order of float additio
 
 import numpy as np
 
-from keras_addnorm.export import calibration
-from keras_addnorm.export.equalize import channel_divisors, divide_inputs
+from keras_addnorm.export.quantize import calibration
+from keras_addnorm.export.quantize.equalize import channel_divisors, divide_inputs
 
 # One of so many channels of a feed-forward layer is kept apart as an outlier.
 CHANNELS_PER_OUTLIER = 24

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from keras_addnorm.export.calibration import record
-from keras_addnorm.export.equalize import group_by_input, round_inputs
 from keras_addnorm.export.flatbuffer import Graph
-from keras_addnorm.export.gptq import round_weights, second_moments
-from keras_addnorm.export.weights import require_weights, store_int8, use_integers
+from keras_addnorm.export.quantize.calibration import record
+from keras_addnorm.export.quantize.equalize import group_by_input, round_inputs
+from keras_addnorm.export.quantize.gptq import round_weights, second_moments
+from keras_addnorm.export.quantize.weights import require_weights, store_int8, use_integers
 
 BLOCK = 32  # columns of a table's row that share a scale
 BLOCK_CLIPS = (0.85, 1.0)

@@ -13,10 +13,10 @@ import time
 
 import numpy as np
 
-from keras_addnorm.export.bench_inputs import choose, make_inputs, read_signatures
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.report import versions
-from keras_addnorm.export.timed import TimedModel
+from keras_addnorm.export.timing.inputs import choose, make_inputs, read_signatures
+from keras_addnorm.export.timing.timed import TimedModel
 
 HERE = pathlib.Path(__file__).parent
 COLD_STARTS = 3  # processes a file and length

@@ -9,17 +9,17 @@ import dataclasses
 
 import numpy as np
 
-from keras_addnorm.export import calibration
-from keras_addnorm.export.equalize import equalize
 from keras_addnorm.export.flatbuffer import Graph
-from keras_addnorm.export.rewrites import (
+from keras_addnorm.export.quantize import calibration
+from keras_addnorm.export.quantize.equalize import equalize
+from keras_addnorm.export.quantize.rewrites import (
     equalize_inputs,
     find_feed_forwards,
     scale_outputs,
     split_outliers,
 )
-from keras_addnorm.export.static import MOVES, quantize_operators, tensors_between
-from keras_addnorm.export.weights import find_weights, require_weights, store_int8
+from keras_addnorm.export.quantize.static import MOVES, quantize_operators, tensors_between
+from keras_addnorm.export.quantize.weights import find_weights, require_weights, store_int8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,9 @@ import dataclasses
 
 import numpy as np
 
-from keras_addnorm.export.equalize import equalize
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.flatbuffer import Graph
+from keras_addnorm.export.quantize.equalize import equalize
 
 # Smaller ones stay as they are, as with TensorFlow's converter: they are a fraction of a file.
 MIN_ELEMENTS = 1024

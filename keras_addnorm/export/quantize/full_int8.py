@@ -8,10 +8,10 @@ time, products, softmax and GELU, is int8.
 
 import numpy as np
 
-from keras_addnorm.export import calibration
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.flatbuffer import Graph
-from keras_addnorm.export.rewrites import (
+from keras_addnorm.export.quantize import calibration
+from keras_addnorm.export.quantize.rewrites import (
     equalize_inputs,
     find_feed_forwards,
     scale_outputs,
@@ -19,8 +19,13 @@ from keras_addnorm.export.rewrites import (
     split_tables,
     square_by_product,
 )
-from keras_addnorm.export.static import MOVES, VERSIONS, quantize_operators, tensors_between
-from keras_addnorm.export.weights import require_weights
+from keras_addnorm.export.quantize.static import (
+    MOVES,
+    VERSIONS,
+    quantize_operators,
+    tensors_between,
+)
+from keras_addnorm.export.quantize.weights import require_weights
 
 # A score so far below the largest of its row has a probability under 1e-6, whatever it is: a range
 # need not reach further down, be it for a mask's constant or for scores.
