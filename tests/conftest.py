@@ -4,6 +4,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# oneDNN computes otherwise on every kind of CPU: on one with AMX, TensorFlow 2.21 was off by 3.6e-5
+# on MiniLM, and gave other values in each run, NaN too, for DeBERTa with a single head.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
