@@ -212,7 +212,7 @@ def check_lengths(model, plan):
     if longest and max(lengths) > longest:
         raise ValueError(
             f"`lengths` must be at most {longest}, the longest sequence of the model. "
-            f"Received: lengths={plan.lengths}."
+            f"Received: lengths={plan.lengths}. Leave out those above."
         )
     return tuple(sorted(lengths))
 
