@@ -208,17 +208,19 @@ def _embeddings(layer, token_ids, segment_ids=None, mask=None, **kwargs):
         sqrt = layer.embedding_scale == "sqrt"
         scale = layer.embedding_dim**0.5 if sqrt else layer.embedding_scale
         x = keras.ops.multiply(x, scale)
-    shared = []  # The same for each sequence: summed up first, and often before it runs.
+    shared = None  # Rows that are the same for each sequence, summed up before it runs.
     if layer.position_encoding is not None:
-        shared.append(layer.position_encoding.encoding(token_ids, "float32"))
+        shared = layer.position_encoding.table("float32")
     if layer.num_segments == 1 or _is_constant(segment_ids, 0):
-        table = keras.ops.convert_to_tensor(layer.segment_embedding.embeddings)
-        shared.append(keras.ops.expand_dims(table[:1], 0))
+        first = keras.ops.convert_to_tensor(layer.segment_embedding.embeddings)[:1]
+        shared = first if shared is None else keras.ops.add(shared, first)
     elif layer.num_segments > 1:
         x = keras.ops.add(x, _gather(layer.segment_embedding, segment_ids))
     x = Rows(x, (*token_ids.shape, x.shape[-1]), token_ids)
-    if shared:
-        x = _plus(x, shared[0] if len(shared) == 1 else keras.ops.add(*shared))
+    if layer.position_encoding is not None:
+        shared = _first_rows(shared, token_ids)
+    if shared is not None:
+        x = _plus(x, shared)
     matrix = x.matrix
     if layer.norm_layer is not None:
         matrix = _normalized(layer.norm_layer, matrix)
@@ -227,12 +229,24 @@ def _embeddings(layer, token_ids, segment_ids=None, mask=None, **kwargs):
     return Rows(matrix, (*x.shape[:2], matrix.shape[-1]), token_ids)
 
 
+def _first_rows(table, token_ids):
+    """As many rows of a table as a sequence has tokens.
+
+    An open number of them is gathered: LiteRT copies rows so, but a slice number by number.
+    """
+    import tensorflow as tf
+
+    length = token_ids.shape[1]
+    if length is not None:
+        return table[:length]
+    return tf.gather(table, tf.range(keras.ops.shape(token_ids)[1]))
+
+
 def _plus(x, shared):
-    """`Rows` plus a tensor `(1, length, features)`."""
+    """`Rows` plus the same matrix `(length or 1, features)` for each sequence."""
     if x.shape[0] == 1:
-        matrix = keras.ops.reshape(shared, (-1, shared.shape[-1]))
-        return Rows(keras.ops.add(x.matrix, matrix), x.shape, x.like)
-    return Rows.of(keras.ops.add(x.tensor(), shared))
+        return Rows(keras.ops.add(x.matrix, shared), x.shape, x.like)
+    return Rows.of(keras.ops.add(x.tensor(), keras.ops.expand_dims(shared, 0)))
 
 
 FORMS = {

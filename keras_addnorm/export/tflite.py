@@ -7,6 +7,7 @@ from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.lengths import fix_lengths
 from keras_addnorm.export.pipeline import Format, Plan, run_export
+from keras_addnorm.export.products import simplify_products
 from keras_addnorm.export.recipes import get_recipe
 from keras_addnorm.export.runtime import LiteRTModel
 
@@ -26,6 +27,7 @@ def _write(exportable, plan, path):
             first = str(error).strip().splitlines()[0]
             raise ExportError(f"TensorFlow's converter failed: {first}") from error
         raise ExportError(_explain(exportable, unsupported)) from error
+    data = simplify_products(data)
     if plan.recipe.quantize is not None:
         data = plan.recipe.quantize(data, plan.samples)
     path.write_bytes(fix_lengths(data, plan.lengths) if plan.lengths else data)

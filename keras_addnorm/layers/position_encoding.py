@@ -86,13 +86,17 @@ class SinusoidalPositionEncoding(keras.layers.Layer):
         self._table = sinusoids(self.max_sequence_length, x_shape[-1], self.max_wavelength)
         self.built = True
 
+    def table(self, dtype):
+        """The vectors of all positions, shape `(max_sequence_length, features)`."""
+        return table_tensor(self._table, dtype)
+
     def encoding(self, like, dtype):
         """The vectors of the positions along axis 1 of `like`, shape `(1, length, features)`."""
         length = ops.shape(like)[1]
         check_length("SinusoidalPositionEncoding", length, self.max_sequence_length)
         if isinstance(length, int):
             return table_tensor(self._table[None, :length], dtype)
-        return table_tensor(self._table[None], dtype)[:, :length]
+        return self.table(dtype)[None, :length]
 
     def call(self, x):
         return ops.broadcast_to(self.encoding(x, x.dtype), ops.shape(x))
@@ -165,13 +169,16 @@ class LearnedPositionEncoding(keras.layers.Layer):
         )
         self.built = True
 
+    def table(self, dtype):
+        """The vectors of all positions, shape `(max_sequence_length, features)`."""
+        table = ops.cast(ops.convert_to_tensor(self.position_embeddings), dtype)
+        return table[self.position_offset :]
+
     def encoding(self, like, dtype):
         """The vectors of the positions along axis 1 of `like`, shape `(1, length, features)`."""
         length = ops.shape(like)[1]
         check_length("LearnedPositionEncoding", length, self.max_sequence_length)
-        table = ops.cast(ops.convert_to_tensor(self.position_embeddings), dtype)
-        # Two slices: the first is of constants, so a dynamic length needs no sum in the graph.
-        return ops.expand_dims(table[self.position_offset :][:length], 0)
+        return ops.expand_dims(self.table(dtype)[:length], 0)
 
     def call(self, x):
         return ops.broadcast_to(self.encoding(x, x.dtype), ops.shape(x))

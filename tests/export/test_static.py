@@ -56,8 +56,9 @@ class TestRewrites:
 
     @staticmethod
     def split_tables(graph):
+        tables = len(graph.find("GATHER"))  # of positions too, where the length is open
         rewrites.split_tables(graph)
-        assert len(graph.find("GATHER")) == 2
+        assert len(graph.find("GATHER")) == 2 * tables > 0
 
     @staticmethod
     def square_by_product(graph):

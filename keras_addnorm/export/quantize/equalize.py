@@ -8,16 +8,20 @@ rounding loses.
 
 import numpy as np
 
+from keras_addnorm.export.products import own_products
 from keras_addnorm.export.quantize.calibration import record
 
 MIN_GAIN = 1.5  # how far the error must shrink to be worth a multiplication of the input
+MIN_FREE_GAIN = 1.05  # the same where another product takes the factors, which costs nothing
+HEADS_FIRST = [0, 2, 1, 3]  # a transpose of (batch, length, heads, features), and the way back
 
 
 def equalize(graph, weights, samples):
     """Divides the channels of the inputs of a graph's matrix products, where that helps.
 
     The constants are sqrt(largest input / largest weight) of a channel, of which half the
-    difference between channels goes to the weights.
+    difference between channels goes to the weights. Inputs that attention has averaged are divided
+    before that, in the weights that make the values; others take a multiplication.
 
     Args:
         graph: a float32 `Graph`; edited in place.
@@ -33,11 +37,51 @@ def equalize(graph, weights, samples):
     for tensor, operators in groups.items():
         matrices = [graph.constant(int(operator.inputs[1])) for operator in operators]
         divisors = channel_divisors(recorded[tensor], matrices)
-        if rounding_gain(recorded[tensor], matrices, divisors) < MIN_GAIN:
+        values = value_product(graph, tensor)
+        least = MIN_GAIN if values is None else MIN_FREE_GAIN
+        if rounding_gain(recorded[tensor], matrices, divisors) < least:
             continue
-        divide_inputs(graph, tensor, operators, divisors)
+        if values is None:
+            divide_inputs(graph, tensor, operators, divisors)
+        else:
+            divide_outputs(graph, values, divisors)
+            multiply_columns(graph, operators, divisors)
         changed += 1
     return changed
+
+
+def value_product(graph, tensor):
+    """The matrix product whose outputs, averaged by attention, are the channels of a tensor.
+
+    Returns:
+        A FULLY_CONNECTED operator with weights of its own; None where there is none.
+    """
+    shape = graph.shape(tensor)
+    for name in ("RESHAPE", "TRANSPOSE", "MUL", "BATCH_MATMUL", "TRANSPOSE", "RESHAPE"):
+        operator = graph.producer(tensor)
+        if operator is None or tensor in graph.outputs or len(graph.consumers(tensor)) != 1:
+            return None
+        found = graph.name(operator)
+        if name == "MUL" and found == "BATCH_MATMUL":  # Without a mask there is no MUL.
+            continue
+        if found != name or not _keeps_channels(graph, operator):
+            return None
+        tensor = int(operator.inputs[1 if name == "BATCH_MATMUL" else 0])
+    same = graph.shape(tensor)[-1] == shape[-1] and len(graph.consumers(tensor)) == 1
+    return own_products(graph).get(tensor) if same and tensor not in graph.outputs else None
+
+
+def _keeps_channels(graph, operator):
+    """Whether an operator of attention leaves (heads, features) of the values in their order."""
+    name, inputs = graph.name(operator), list(map(int, operator.inputs))
+    if name == "TRANSPOSE":
+        return list(graph.constant(inputs[1])) == HEADS_FIRST
+    if name == "MUL":  # by a number for each query
+        return graph.shape(inputs[1])[-3:-2] == (1,) and graph.shape(inputs[1])[-1] == 1
+    if name == "BATCH_MATMUL":
+        left, right = map(graph.shape, inputs)
+        return len(right) == 4 and left[1] == right[1] and not operator.builtinOptions.adjY
+    return True
 
 
 def group_by_input(graph, weights):
@@ -102,6 +146,21 @@ def divide_inputs(graph, tensor, operators, divisors):
     product = graph.make_operator("MUL", [tensor, factors], [divided], fusedActivationFunction=0)
     graph.substitute(tensor, divided, operators)
     graph.replace(operators[0], product, operators[0])
+    multiply_columns(graph, operators, divisors)
+
+
+def multiply_columns(graph, operators, factors):
+    """Multiplies the columns of weights, one factor `(features,)` for each input of a product."""
     for operator in operators:
         weight = int(operator.inputs[1])
-        graph.set_constant(weight, graph.constant(weight) * divisors)
+        graph.set_constant(weight, graph.constant(weight) * factors)
+
+
+def divide_outputs(graph, operator, divisors):
+    """Divides the outputs of a matrix product by constants `(outputs,)`, in weights and bias."""
+    weight, bias = int(operator.inputs[1]), int(operator.inputs[2])
+    graph.set_constant(weight, graph.constant(weight) / divisors[:, None])
+    if bias >= 0:
+        values = graph.constant(bias) / divisors
+        operator.inputs = np.array(operator.inputs, "int32")
+        operator.inputs[2] = graph.add_constant(graph.tensors[bias].name + b"_divided", values)

@@ -28,7 +28,8 @@ class Weight:
         values: float32 array.
         matrices: operators that multiply by it: FULLY_CONNECTED, CONV_2D; axis 0 is the outputs'.
         lookups: GATHER operators that pick whole rows of it, a row being along the last axis.
-        slices: STRIDED_SLICE operators that read it, such as a table of positions.
+        slices: operators that pick its first rows, as of a table of positions: STRIDED_SLICE, and
+            GATHER of a RANGE.
         others: operators that do anything else with it.
     """
 
@@ -75,9 +76,11 @@ def _role(graph, operator, position, values):
     if (name, position, values.ndim) in (("FULLY_CONNECTED", 1, 2), ("CONV_2D", 1, 4)):
         return "matrix"
     if (name, position) == ("GATHER", 0) and values.ndim > 1:
-        options = operator.builtinOptions
+        options, ids = operator.builtinOptions, graph.producer(int(operator.inputs[1]))
         axis, batch = (options.axis, options.batchDims) if options else (0, 0)
-        return "lookup" if axis % values.ndim < values.ndim - 1 and not batch else "other"
+        if axis % values.ndim == values.ndim - 1 or batch:
+            return "other"
+        return "slice" if ids is not None and graph.name(ids) == "RANGE" else "lookup"
     return "slice" if (name, position) == ("STRIDED_SLICE", 0) and values.ndim > 1 else "other"
 
 
