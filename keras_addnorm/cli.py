@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from keras_addnorm_cli import quiet
+from keras_addnorm.quiet import quiet
 
 DESCRIPTION = "Transformer encoders that leave Keras and run everywhere."
 WIDTH = 200  # of tables in files and pipes, which have no edge to wrap at
