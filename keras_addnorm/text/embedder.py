@@ -29,7 +29,7 @@ class Embedder(TextModel):
     ```python
     embedder = keras_addnorm.text.Embedder("minilm")
     corpus = embedder.embed(["A cat sits on the mat.", "Shares fell."])  # (2, 384)
-    embedder.search("a kitten", corpus, k=1)  # [(0, 0.44)]
+    embedder.search("a kitten", corpus, k=1)  # [(0, 0.48)]
     ```
     """
 
