@@ -27,7 +27,7 @@ from peers.shapes import SHAPES
 from readme import write_table
 from rich.console import Console
 
-from keras_addnorm_cli import quiet
+from keras_addnorm.quiet import quiet
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "litert.json"
 QUICK_RESULTS = PEERS / "quick.json"

@@ -15,7 +15,7 @@ import tempfile
 from readme import write_table
 from rich.console import Console
 
-from keras_addnorm_cli import quiet
+from keras_addnorm.quiet import quiet
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "minilm.json"

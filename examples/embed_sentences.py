@@ -13,7 +13,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from keras_addnorm_cli import quiet
+from keras_addnorm.quiet import quiet
 
 HERE = pathlib.Path(__file__).resolve().parent
 SENTENCES = (HERE / "data" / "sentences.txt").read_text(encoding="utf-8").splitlines()[:6]

@@ -1,13 +1,18 @@
 """Transformer encoders that leave Keras and run everywhere."""
 
-from keras_addnorm import layers, models
+from keras_addnorm.registration import register_when_keras_is_loaded
 
 __version__ = "0.1.0"
 
-__all__ = ["export", "from_preset", "layers", "list_presets", "load_model", "models", "zoo"]
+# Imported on first use: `text` needs no Keras, and the others need Keras and more.
+_PARTS = ("export", "layers", "models", "text", "zoo")
 
 # Found in `zoo` on first use.
 _OF_ZOO = ("from_preset", "list_presets")
+
+__all__ = ["load_model", *_PARTS, *_OF_ZOO]
+
+register_when_keras_is_loaded()
 
 
 def load_model(source):
@@ -36,11 +41,14 @@ def load_model(source):
 
 
 def __getattr__(name):
-    # zoo and export are imported on first use: they need more than Keras.
     import importlib
 
-    if name in ("export", "zoo"):
+    if name in _PARTS:
         return importlib.import_module(f"keras_addnorm.{name}")
     if name in _OF_ZOO:
         return getattr(importlib.import_module("keras_addnorm.zoo"), name)
     raise AttributeError(f"module 'keras_addnorm' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

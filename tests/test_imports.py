@@ -102,6 +102,15 @@ def test_zoo_and_export_do_not_know_each_other(part, refused):
         assert [name for name in imports_of(module) if is_below(name, *refused)] == [], module
 
 
+@pytest.mark.parametrize("module", modules_of("text"))
+def test_text_imports_no_keras_and_nothing_that_does(module):
+    ours = [name for name in imports_of(module) if is_below(name, OURS)]
+    allowed = (f"{OURS}.text",)
+    assert [n for n in ours if n != OURS and not is_below(n, *allowed)] == []
+    others = {name.split(".")[0] for name in imports_of(module)} - {OURS}
+    assert others <= {"ai_edge_litert", "numpy", "tokenizers", *STANDARD}
+
+
 FRESH_PROCESS = """
 import sys
 import keras, keras_hub
