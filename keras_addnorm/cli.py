@@ -63,6 +63,19 @@ def build_parser():
         metavar="FILE",
         help="a text file, a text a line, for recipes that look at sample inputs",
     )
+    export.add_argument(
+        "--metadata",
+        action="store_true",
+        help="of a .tflite: write what MediaPipe's TextEmbedder or TextClassifier needs into it",
+    )
+    export.add_argument(
+        "--metadata-field",
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="of --metadata: what the file says of itself; name, description, version, author or "
+        "license; may be given once for each",
+    )
     export.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
     export.set_defaults(run="export")
 

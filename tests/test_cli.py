@@ -62,6 +62,20 @@ def test_export_verify_embed_info(run, tmp_path, embedder_folder):
     assert_error(run("verify", path, "--against", DATA / "bert_plain"), "returns ['embedding']")
 
 
+def test_metadata(run, tmp_path, embedder_folder):
+    path = tmp_path / "m.tflite"
+    field = ("--metadata-field", "license=Apache-2.0", "--metadata-field", "author=A = B")
+    code, _, err = run("export", embedder_folder, path, "--metadata", *field)
+    assert code == 0, err
+    code, out, _ = run("info", path)
+    assert code == 0 and "metadata: license" in out and "Apache-2.0" in out and "A = B" in out
+    assert "BertTokenizer" in out and "vocab.txt 0.00 MB" in out
+    facts = json.loads(run("info", path, "--json")[1])["metadata"]
+    assert sorted(facts["inputs"]) == ["ids", "mask", "segment_ids"]
+    assert run("embed", path, "a cat", "a dog")[0] == 0
+    assert run("verify", path, "--against", embedder_folder)[0] == 0
+
+
 def test_a_saved_model_of_any_length(run, tmp_path, embedder_folder):
     path = tmp_path / "saved"
     assert run("export", embedder_folder, path)[0] == 0
@@ -92,6 +106,12 @@ def test_sources_of_keras(run, tmp_path, kind):
         (("export", "nowhere", "m.tflite"), ("'nowhere'", "Check the path")),
         (("export", "minilm", "m.tflite", "--quantization", "int3"), ("'dynamic_int8'", "'int3'")),
         (("export", "minilm", "m", "--quantization", "float16"), ("A SavedModel is float32",)),
+        (("export", "minilm", "m", "--metadata"), ("--metadata is an option of a .tflite",)),
+        (("export", "minilm", "m.tflite", "--metadata-field", "name=x"), ("without --metadata",)),
+        (
+            ("export", "minilm", "m.tflite", "--metadata", "--metadata-field", "licence=x"),
+            ("name, description, version, author, license", "'licence'"),
+        ),
         (("export", "minilm", "m.tflit"), ("OUT ends in .tflite", "m.tflit")),
         (("info", "no[/x]where:cat:.keras"), ("no[/x]where:cat:.keras",)),
         (("export", "minilm", "m.tflite", "--sequence-length", "-3"), ("positive whole number",)),
