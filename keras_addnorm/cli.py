@@ -143,6 +143,19 @@ def _add_export_options(command, recipes):
         metavar="FILE",
         help="a text file, a text a line, for recipes that look at sample inputs",
     )
+    command.add_argument(
+        "--metadata",
+        action="store_true",
+        help="of a .tflite: write what MediaPipe's TextEmbedder or TextClassifier needs into it",
+    )
+    command.add_argument(
+        "--metadata-field",
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help="of --metadata: what the file says of itself; name, description, version, author or "
+        "license; may be given once for each",
+    )
     command.add_argument("--overwrite", action="store_true", help="replace what is there")
 
 

@@ -20,6 +20,7 @@ from keras_addnorm.export.bundle import VECTORS
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
 from keras_addnorm.export.lint import lowest_runtime
+from keras_addnorm.export.metadata import FIELDS
 from keras_addnorm.export.recipes import get_recipe
 from keras_addnorm.export.tables import (
     differences_table,
@@ -99,8 +100,26 @@ def _export_options(args, quantization):
         "lengths": lengths,
         "drop_inputs": tuple(args.drop_input),
         "calibration": args.calibration,
+        "metadata": _metadata(args),
         **_sequence_length(args.sequence_length),
     }
+
+
+def _metadata(args):
+    """The argument `metadata` of `to_tflite`."""
+    if args.metadata_field and not args.metadata:
+        raise ValueError(
+            "--metadata-field is for the metadata of a file. Received: it, without --metadata. "
+            "Pass both."
+        )
+    pairs = [text.partition("=") for text in args.metadata_field]
+    wrong = [name for name, equals, _ in pairs if not equals or name not in FIELDS]
+    if wrong:
+        raise ValueError(
+            f"--metadata-field is NAME=TEXT, with one of the names {', '.join(FIELDS)}. "
+            f"Received: {wrong[0]!r}. Pass for instance license=Apache-2.0."
+        )
+    return args.metadata and ({name: text for name, _, text in pairs} or True)
 
 
 def _sequence_length(text):
@@ -126,7 +145,7 @@ def _refuse_tflite_options(args):
             f"A SavedModel is float32. Received: --quantization {args.quantization}. "
             "End OUT in .tflite to quantize."
         )
-    for name in ("lengths", "drop_input", "calibration"):
+    for name in ("lengths", "drop_input", "calibration", "metadata", "metadata_field"):
         if getattr(args, name):
             raise ValueError(
                 f"--{name.replace('_', '-')} is an option of a .tflite. "

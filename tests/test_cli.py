@@ -76,6 +76,20 @@ def test_bundle(run, tmp_path, embedder_folder):
     assert json.loads((folder / "manifest.json").read_text()) == manifest
 
 
+def test_metadata(run, tmp_path, embedder_folder):
+    path = tmp_path / "m.tflite"
+    field = ("--metadata-field", "license=Apache-2.0", "--metadata-field", "author=A = B")
+    code, _, err = run("export", embedder_folder, path, "--metadata", *field)
+    assert code == 0, err
+    code, out, _ = run("info", path)
+    assert code == 0 and "metadata: license" in out and "Apache-2.0" in out and "A = B" in out
+    assert "BertTokenizer" in out and "vocab.txt 0.00 MB" in out
+    facts = json.loads(run("info", path, "--json")[1])["metadata"]
+    assert sorted(facts["inputs"]) == ["ids", "mask", "segment_ids"]
+    assert run("embed", path, "a cat", "a dog")[0] == 0
+    assert run("verify", path, "--against", embedder_folder)[0] == 0
+
+
 def test_a_saved_model_of_any_length(run, tmp_path, embedder_folder):
     path = tmp_path / "saved"
     assert run("export", embedder_folder, path)[0] == 0
@@ -106,6 +120,12 @@ def test_sources_of_keras(run, tmp_path, kind):
         (("export", "nowhere", "m.tflite"), ("'nowhere'", "Check the path")),
         (("export", "minilm", "m.tflite", "--quantization", "int3"), ("'dynamic_int8'", "'int3'")),
         (("export", "minilm", "m", "--quantization", "float16"), ("A SavedModel is float32",)),
+        (("export", "minilm", "m", "--metadata"), ("--metadata is an option of a .tflite",)),
+        (("export", "minilm", "m.tflite", "--metadata-field", "name=x"), ("without --metadata",)),
+        (
+            ("export", "minilm", "m.tflite", "--metadata", "--metadata-field", "licence=x"),
+            ("name, description, version, author, license", "'licence'"),
+        ),
         (("export", "minilm", "m.tflit"), ("OUT ends in .tflite", "m.tflit")),
         (("bundle", "minilm", "b", "--task", "answer"), ("--task is one of auto, embed",)),
         (("bundle", "m.keras", "b", "--task", "embed"), ("has the task it was saved with",)),

@@ -55,6 +55,15 @@ def test_the_table_of_recipes_names_them_all_and_what_they_look_at():
     ]
 
 
+def test_the_table_of_media_pipes_tokenizer_has_the_classes_that_its_test_has():
+    from tests.clients.test_mediapipe import DIFFERENT, STAYS
+
+    between = README.split("<!-- mediapipe: checked by tests/test_docs.py -->")[1]
+    rows = between.split("<!-- mediapipe: end -->")[0].strip().splitlines()[2:]
+    kinds = [row.split("|")[1].strip() for row in rows]
+    assert kinds == list(DIFFERENT) and kinds[-4:] == list(STAYS)
+
+
 def test_the_table_of_training_speed_is_made_from_the_committed_results():
     script = load_script(ROOT / "benchmarks" / "train.py")
     results = json.loads(script.RESULTS.read_text())

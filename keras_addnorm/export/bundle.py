@@ -5,6 +5,7 @@ import json
 import pathlib
 
 from keras_addnorm import files
+from keras_addnorm.export.metadata import PROBABILITIES
 from keras_addnorm.export.runtime import LiteRTModel, length_of
 from keras_addnorm.export.signature import SIGNATURE
 from keras_addnorm.export.tflite import to_tflite
@@ -31,6 +32,7 @@ def to_text_bundle(
     lengths=None,
     drop_inputs=(),
     calibration=None,
+    metadata=False,
     license=None,
     verify=True,
     overwrite=False,
@@ -47,9 +49,9 @@ def to_text_bundle(
     Args:
         model: a `TextEmbedder` or `TextClassifier` with a preprocessor of `keras_addnorm.models`.
         folder: where the bundle is written, as a whole.
-        quantization, sequence_length, batch_size, lengths, drop_inputs, calibration, verify,
-            progress: as in `to_tflite`.
-        license: str, SPDX identifier of the licence of the weights, for the manifest.
+        quantization, sequence_length, batch_size, lengths, drop_inputs, calibration, metadata,
+            verify, progress: as in `to_tflite`.
+        license: str, SPDX identifier of the licence of the weights, for the manifest and metadata.
         overwrite: bool, whether an existing bundle may be replaced.
 
     Returns:
@@ -83,12 +85,15 @@ def to_text_bundle(
             lengths=lengths,
             drop_inputs=drop_inputs,
             calibration=calibration,
+            metadata=_metadata(metadata, license),
             verify=verify,
             progress=progress,
         )
         exported = LiteRTModel(draft / MODEL)
         report = _write_companions(model, exported, report, draft, folder)
-        _write_json(draft / MANIFEST, _manifest(model, exported, report, draft, license))
+        manifest = _manifest(model, exported, report, draft, license)
+        manifest["model"]["metadata"] = bool(metadata)
+        _write_json(draft / MANIFEST, manifest)
         files.place_all([(draft, folder)])
     return report
 
@@ -125,6 +130,13 @@ def _check(model, fixed, drop_inputs, license):
         )
 
 
+def _metadata(metadata, license):
+    """The argument of `to_tflite`, with the licence where none is given."""
+    if not metadata or license is None:
+        return metadata
+    return {"license": license, **(metadata if isinstance(metadata, dict) else {})}
+
+
 def _write_companions(model, exported, report, draft, folder):
     """Writes what lies beside the model; returns the report with its names in the bundle."""
     (draft / f"{MODEL}.report.json").unlink()
@@ -155,7 +167,6 @@ def _manifest(model, exported, report, draft, license):
             "file": MODEL,
             "quantization": report.quantization,
             "signatures": _signatures(exported),
-            "metadata": False,
         },
         "tokenizer": {
             "file": TOKENIZER,
@@ -174,7 +185,9 @@ def _manifest(model, exported, report, draft, license):
 def _task_section(model, report):
     if isinstance(model, TextClassifier):
         # Without an activation the outputs are logits, of which a softmax makes scores.
-        section = {"classes": model.num_classes, "activation": model.activation}
+        added = report.outputs[0].name == PROBABILITIES  # as the readers of metadata want them
+        activation = model.activation or ("softmax" if added else None)
+        section = {"classes": model.num_classes, "activation": activation}
         return {"classification": section, "labels": LABELS}
     (output,) = report.outputs
     return {

@@ -5,9 +5,11 @@ import collections
 import numpy as np
 
 from keras_addnorm.export.errors import ExportError
+from keras_addnorm.export.runtimes import first_runtime, newest
 
 IDENTIFIER = b"TFL3"
 MAX_BYTES = 2**31 - 2**20  # a flatbuffer's offsets are 31 bits
+RUNTIME_BYTES = 16  # of the note of the oldest runtime
 ALIGNMENT = 16  # bytes, the schema's `force_align` of a buffer's data
 
 
@@ -50,12 +52,21 @@ class Graph:
 
     def signature_inputs(self):
         """Dict of the inputs' tensors by the names that the file's first signature gives them."""
-        maps = self.model.signatureDefs[0].inputs if self.model.signatureDefs else ()
+        return self._signature("inputs")
+
+    def signature_outputs(self):
+        """Dict of the outputs' tensors by the names that the file's first signature gives them."""
+        return self._signature("outputs")
+
+    def _signature(self, side):
+        maps = getattr(self.model.signatureDefs[0], side) if self.model.signatureDefs else ()
         return {entry.name.decode(): int(entry.tensorIndex) for entry in maps}
 
     def name(self, operator):
         """An operator's built-in name, such as "FULLY_CONNECTED"."""
-        code = self.model.operatorCodes[operator.opcodeIndex]
+        return self._code_name(self.model.operatorCodes[operator.opcodeIndex])
+
+    def _code_name(self, code):
         return self._op_names[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def find(self, *names):
@@ -226,14 +237,13 @@ class Graph:
     # Writing
 
     def to_bytes(self):
-        """The file as bytes, without the data that no tensor uses any more, and without the note
-        of the oldest runtime, which is true of the file as it was.
+        """The file as bytes, without the data that no tensor uses any more, and with a note of the
+        oldest runtime that is true of it as it is.
 
         Raises:
             ExportError: if it is too large for a flatbuffer.
         """
-        metadata = self.model.metadata or ()
-        self.model.metadata = [x for x in metadata if x.name != b"min_runtime_version"]
+        self._note_runtime()
         self._drop_unused_data()
         used = sum(len(b.data) for b in self.model.buffers if b.data is not None)
         if used > MAX_BYTES:
@@ -249,6 +259,34 @@ class Graph:
         finally:
             self.model.buffers = buffers
         return bytes(builder.Output())
+
+    def set_metadata(self, name, data):
+        """Sets a named entry of the file's metadata; data of None removes it.
+
+        Args:
+            name: string.
+            data: bytes, or None.
+        """
+        entries = [x for x in self.model.metadata or () if x.name != name.encode()]
+        if data is not None:
+            entry, buffer = self.schema.MetadataT(), self.schema.BufferT()
+            entry.name, entry.buffer = name.encode(), len(self.model.buffers)
+            buffer.data = np.frombuffer(data, "uint8")
+            self.model.buffers.append(buffer)
+            entries.append(entry)
+        self.model.metadata = entries
+
+    def _note_runtime(self):
+        """Notes the oldest runtime with all operators; none where an operator is newer than all."""
+        codes = self.model.operatorCodes
+        used = (codes[op.opcodeIndex] for g in self.model.subgraphs for op in g.operators)
+        operators = {(self._code_name(code), code.version) for code in used}
+        runtimes = [first_runtime(*operator) for operator in operators]
+        noted = None if None in runtimes else newest(runtimes)
+        if noted is not None:  # as converters write it: three numbers, zeros behind them
+            noted += ".0" * (2 - noted.count("."))
+            noted = noted.encode().ljust(RUNTIME_BYTES, b"\0")
+        self.set_metadata("min_runtime_version", noted)
 
     def _drop_unused_data(self):
         used = {metadata.buffer for metadata in self.model.metadata or ()}

@@ -12,6 +12,7 @@ from keras_addnorm import files
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.fold import fold
 from keras_addnorm.export.inspect import read_contents
+from keras_addnorm.export.metadata import PROBABILITIES, Metadata, with_probabilities
 from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport, companion, report_of, versions
 from keras_addnorm.export.runtime import open_model
@@ -22,6 +23,7 @@ from keras_addnorm.export.samples import (
     make_samples,
 )
 from keras_addnorm.export.signature import (
+    ADDABLE,
     DROPPABLE,
     check_sizes,
     input_names,
@@ -74,6 +76,7 @@ class Plan:
         calibration: what `calibration_samples` takes, or None for `SENTENCES`.
         samples: the samples made from it that the recipe looks at, if it looks at any.
         held_out: those that a recipe fitted to samples is verified on.
+        metadata: the `Metadata` for MediaPipe, or None.
     """
 
     recipe: Recipe
@@ -84,6 +87,7 @@ class Plan:
     calibration: object = None
     samples: list = dataclasses.field(default_factory=list)
     held_out: list = dataclasses.field(default_factory=list)
+    metadata: Metadata | None = None
 
 
 def run_export(model, path, form, plan, *, verify, overwrite, progress):
@@ -100,6 +104,8 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
         )
     check_sizes(plan.batch_size, plan.sequence_length)
     plan = dataclasses.replace(plan, lengths=check_lengths(functional, plan))
+    if plan.metadata is not None:
+        functional = with_probabilities(functional)
     announce("tracing the model")
     simpler, folded = _folded(functional) if form.folds else (functional, {})
     exportable = make_exportable(
@@ -108,6 +114,7 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
         plan.sequence_length,
         plan.drop_inputs,
         recipe.mask_constant,
+        **_for_clients(model, plan),
     )
     plan = _with_samples(plan, model, exportable.inputs)
     with files.staging(path) as folder:
@@ -142,8 +149,23 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
             seconds=round(time.perf_counter() - started, 2),
             versions=versions(),
         )
+        if plan.metadata is not None:  # Behind the model, which stays byte for byte what it was.
+            plan.metadata.attach(draft, report)
+            form.open(draft)
+            size, digest = files.size_and_digest(draft)
+            report = dataclasses.replace(report, bytes=size, sha256=digest)
         _place_all(model, report, draft, path)
     return report
+
+
+def _for_clients(model, plan):
+    """Arguments of `make_exportable` for clients that pass three inputs and cut no text."""
+    if plan.metadata is None:
+        return {}
+    return {
+        "add_inputs": ADDABLE,
+        "cut_to": longest_sequence(model) if plan.sequence_length is None else None,
+    }
 
 
 def _folded(model):
@@ -251,8 +273,10 @@ def verify_file(model, path, progress=None):
     announce(f"loading {path}")
     exported = open_model(path)
     model = prepare(model)
+    if [spec.name for spec in exported.outputs] == [PROBABILITIES]:
+        model = with_probabilities(model)
     expected, received = set(input_names(model).values()), {s.name for s in exported.inputs}
-    if received - expected or expected - received - DROPPABLE.keys():
+    if received - expected - {*ADDABLE} or expected - received - DROPPABLE.keys():
         raise ExportError(
             f"{path} takes the inputs {sorted(received)}, the model {sorted(expected)}: they are "
             "different models. Compare the file with the model that it was exported from."

@@ -15,6 +15,9 @@ SIGNATURE = "serving_default"
 # and of the first segment.
 DROPPABLE = {"padding_mask": 1, "segment_ids": 0}
 
+# Inputs that an export can add for clients that pass them to every model; they change nothing.
+ADDABLE = ("segment_ids",)
+
 
 @dataclasses.dataclass(frozen=True)
 class TensorSpec:
@@ -36,7 +39,13 @@ class Exportable:
 
 
 def make_exportable(
-    model, batch_size, sequence_length, drop_inputs=(), mask_constant=MASK_CONSTANT
+    model,
+    batch_size,
+    sequence_length,
+    drop_inputs=(),
+    mask_constant=MASK_CONSTANT,
+    add_inputs=(),
+    cut_to=None,
 ):
     """Traces `model` for inference.
 
@@ -46,6 +55,10 @@ def make_exportable(
         sequence_length: int, or None for any; replaces the axes that the model leaves open.
         drop_inputs: names of inputs that are left out, keys of `DROPPABLE`.
         mask_constant: float, what is subtracted from masked scores.
+        add_inputs: names of inputs that the function takes, like `token_ids`, whether the model
+            has them or not.
+        cut_to: int or None: longer texts keep so many tokens, the last one among them, for clients
+            that do not know how many a model takes. Only of a model of tokens.
 
     Raises:
         ExportError: if the inputs cannot be named or sized.
@@ -57,8 +70,13 @@ def make_exportable(
     drop_inputs = check_dropped(drop_inputs, names.values())
     tensors = [t for t in keras.tree.flatten(model.input) if names[t.name] not in drop_inputs]
     inputs = tuple(_input_spec(names[t.name], t, batch_size, sequence_length) for t in tensors)
+    like = {spec.name: spec for spec in inputs}
+    added = [name for name in add_inputs if name not in like]
+    inputs += tuple(dataclasses.replace(like["token_ids"], name=name) for name in added)
 
     def serve(**kwargs):
+        if cut_to is not None:
+            kwargs = {name: _cut(value, cut_to) for name, value in kwargs.items()}
         for name in drop_inputs:
             kwargs[name] = Constant(DROPPABLE[name], kwargs["token_ids"])
         structure = keras.tree.map_structure(lambda t: kwargs[names[t.name]], model.input)
@@ -70,6 +88,13 @@ def make_exportable(
     specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
     function = module.serve.get_concrete_function(**specs)
     return Exportable(model, inputs, module, function)
+
+
+def _cut(tokens, length):
+    """The first `length - 1` tokens and the last one; all of them where there are no more."""
+    import tensorflow as tf
+
+    return tf.concat([tokens[:, :-1][:, : length - 1], tokens[:, -1:]], axis=1)
 
 
 def check_dropped(drop_inputs, names):

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_addnorm.export.inspect import read_contents
+from keras_addnorm.export.metadata.read import read_metadata
 from keras_addnorm.export.runtime import open_model
 from keras_addnorm.export.signature import TensorSpec
 from keras_addnorm.files import size_and_digest
@@ -95,6 +96,7 @@ def file_facts(path):
         facts["operators"] = contents.operators
         facts["weight_types"] = contents.weight_types
         facts["xnnpack_partitions"] = model.partitions
+        facts["metadata"] = read_metadata(path)
     return facts
 
 
@@ -105,7 +107,21 @@ def file_table(path, facts):
     if "operators" in facts:
         rows += _contents(facts["operators"], facts["weight_types"])
         rows.append(("XNNPACK partitions", facts["xnnpack_partitions"]))
+        rows += _metadata(facts["metadata"])
     return _facts(str(path), rows)
+
+
+def _metadata(facts):
+    """Rows of what `read_metadata` returned."""
+    for name, value in facts.items():
+        if name == "files":
+            value = ", ".join(f"{file} {megabytes(size)}" for file, size in value.items())
+        elif name == "tokenizer":
+            of = f", {value['tokens']} tokens in {value['vocabulary']}" if "tokens" in value else ""
+            value = value["type"] + of
+        elif isinstance(value, list):
+            value = ", ".join(value)
+        yield f"metadata: {name}", value
 
 
 def model_table(description):

@@ -6,6 +6,7 @@ import re
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.inspect import read_contents
 from keras_addnorm.export.lengths import fix_lengths
+from keras_addnorm.export.metadata import collect_metadata
 from keras_addnorm.export.pipeline import Format, Plan, run_export
 from keras_addnorm.export.products import simplify_products
 from keras_addnorm.export.recipes import get_recipe
@@ -30,7 +31,9 @@ def _write(exportable, plan, path):
     data = simplify_products(data)
     if plan.recipe.quantize is not None:
         data = plan.recipe.quantize(data, plan.samples)
-    path.write_bytes(fix_lengths(data, plan.lengths) if plan.lengths else data)
+    if plan.lengths:
+        data = fix_lengths(data, plan.lengths)
+    path.write_bytes(data if plan.metadata is None else plan.metadata.written(data))
 
 
 def _explain(exportable, operations):
@@ -82,6 +85,7 @@ def to_tflite(
     lengths=None,
     drop_inputs=(),
     calibration=None,
+    metadata=False,
     verify=True,
     overwrite=False,
     progress=None,
@@ -111,6 +115,11 @@ def to_tflite(
             a list of dicts of arrays by input name. `dynamic_int8` does with the default, a few
             sentences of this package; `mixed_int8`, `full_int8` and `int4` are fitted to some
             hundred texts like those which the model is for, and verified on an eighth of them.
+        metadata: bool, whether the file is made for MediaPipe's TextEmbedder and TextClassifier,
+            which then need nothing else: it holds the vocabulary, the labels and the verification
+            report, takes `segment_ids` in any case, and gives probabilities where the model gives
+            the logits of several classes. Or a dict of what the file says of itself: `name`,
+            `description`, `version`, `author`, `license`.
         verify: bool, whether the file is run in LiteRT and compared before it gets its name.
         overwrite: bool, whether an existing file may be replaced.
         progress: function of a step's name, called as each step starts.
@@ -137,6 +146,7 @@ def to_tflite(
         raise ValueError(
             f"`path` must end in '.tflite'. Received: path={str(path)!r}. Add the ending."
         )
+    options = {"batch_size": batch_size, "lengths": lengths, "drop_inputs": drop_inputs}
     return run_export(
         model,
         path,
@@ -144,10 +154,9 @@ def to_tflite(
         Plan(
             get_recipe(quantization),
             sequence_length=sequence_length,
-            batch_size=batch_size,
-            lengths=lengths,
-            drop_inputs=drop_inputs,
             calibration=calibration,
+            metadata=collect_metadata(model, metadata, **options),
+            **options,
         ),
         verify=verify,
         overwrite=overwrite,

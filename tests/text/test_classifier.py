@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_addnorm import export
+from keras_addnorm.export.metadata.read import read_metadata
 from keras_addnorm.text import BundleError, Classifier, Embedder
 from tests.text import common
 from tests.text.common import TEXTS
@@ -18,10 +19,18 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_labels_and_scores_are_those_of_keras(case, tmp_path):
+@pytest.mark.parametrize(
+    "case, metadata", [*((case, False) for case in CASES), ("logits", True), ("several", True)]
+)
+def test_labels_and_scores_are_those_of_keras(case, metadata, tmp_path):
     model = common.classifier(**CASES[case])
-    export.to_text_bundle(model, tmp_path / "b", quantization=None)
+    export.to_text_bundle(
+        model, tmp_path / "b", quantization=None, metadata=metadata, license="MIT"
+    )
+    assert read_metadata(tmp_path / "b" / "model.tflite").get("license") == (
+        "MIT" if metadata else None
+    )
+    assert common.read(tmp_path / "b")["model"]["metadata"] is metadata
     classifier = Classifier(tmp_path / "b")
     texts = [text for text in TEXTS if text]
     for k in (1, 2, None):
