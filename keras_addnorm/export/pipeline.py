@@ -12,7 +12,8 @@ from keras_addnorm import files
 from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.fold import fold
 from keras_addnorm.export.inspect import read_contents
-from keras_addnorm.export.metadata import PROBABILITIES, Metadata, with_probabilities
+from keras_addnorm.export.metadata import ENTRY, PROBABILITIES, Metadata, with_probabilities
+from keras_addnorm.export.reader import read_model
 from keras_addnorm.export.recipes import RECIPES, Recipe
 from keras_addnorm.export.report import ExportReport, companion, report_of, versions
 from keras_addnorm.export.runtime import open_model
@@ -276,7 +277,7 @@ def verify_file(model, path, progress=None):
     if [spec.name for spec in exported.outputs] == [PROBABILITIES]:
         model = with_probabilities(model)
     expected, received = set(input_names(model).values()), {s.name for s in exported.inputs}
-    if received - expected - {*ADDABLE} or expected - received - DROPPABLE.keys():
+    if received - expected - _added_inputs(path) or expected - received - DROPPABLE.keys():
         raise ExportError(
             f"{path} takes the inputs {sorted(received)}, the model {sorted(expected)}: they are "
             "different models. Compare the file with the model that it was exported from."
@@ -286,6 +287,12 @@ def verify_file(model, path, progress=None):
     lengths = exported.lengths or _lengths(model, None)
     samples = make_samples(model, exported.inputs, lengths)
     return recipe, run_verification(keras_function(model), exported, samples, recipe)
+
+
+def _added_inputs(path):
+    """Names of inputs that a file may have although the model has not: those for MediaPipe."""
+    has_metadata = pathlib.Path(path).is_file() and ENTRY in read_model(path).metadata
+    return {*ADDABLE} if has_metadata else set()
 
 
 def _recipe_of(path):
