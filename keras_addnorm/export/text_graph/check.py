@@ -90,7 +90,7 @@ def random_texts(tokenizer, seed, count=300):
     texts = []
     for _ in range(count):
         parts = rng.choices(vocabulary, k=rng.randint(1, 40))
-        for index in range(rng.randint(0, len(parts) // 2)):
+        for _ in range(rng.randint(0, len(parts) // 2)):
             code = rng.choice([rng.randrange(0x20, 0xD800), rng.randrange(0x1F300, 0x1F700)])
             parts.insert(rng.randrange(len(parts)), rng.choice([chr(code), rng.choice(others)]))
         texts.append("".join(part + rng.choice(["", " ", " "]) for part in parts))
