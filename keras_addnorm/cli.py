@@ -1,4 +1,4 @@
-"""The command line: `keras-addnorm export | verify | embed | bench | info | lint | list | ..`."""
+"""The command line: `keras-addnorm export | bundle | verify | embed | bench | info | lint | ..`."""
 
 import argparse
 import sys
@@ -30,41 +30,25 @@ def build_parser():
     export = commands.add_parser("export", help="export a model and verify the result")
     export.add_argument("source", metavar="SOURCE", help=SOURCE)
     export.add_argument("out", metavar="OUT", help="OUT.tflite, or the directory of a SavedModel")
-    export.add_argument(
-        "--quantization",
-        default=None,
-        metavar="RECIPE",
-        help="of a .tflite: float32 (default), float16, dynamic_int8, weight_only_int8, "
-        "mixed_int8, full_int8 or int4",
-    )
-    export.add_argument(
-        "--sequence-length",
-        default=None,
-        metavar="N",
-        help="a number, or 'any' (default)",
-    )
-    export.add_argument(
-        "--lengths",
-        default=None,
-        metavar="N,N,..",
-        help="of a .tflite: a signature for each length, for runtimes that cannot resize inputs",
-    )
-    export.add_argument(
-        "--drop-input",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="of a .tflite: leave out padding_mask (texts are never padded) or segment_ids "
-        "(texts have one segment); may be given twice",
-    )
-    export.add_argument(
-        "--calibration",
-        default=None,
-        metavar="FILE",
-        help="a text file, a text a line, for recipes that look at sample inputs",
-    )
-    export.add_argument("--overwrite", action="store_true", help="replace an existing OUT")
+    _add_export_options(export, "float32 (default), float16, dynamic_int8")
     export.set_defaults(run="export")
+
+    bundle = commands.add_parser(
+        "bundle", help="export a text model as a folder with its tokenizer, for any language"
+    )
+    bundle.add_argument("source", metavar="SOURCE", help=SOURCE)
+    bundle.add_argument("out", metavar="FOLDER", help="the folder of the bundle")
+    bundle.add_argument(
+        "--task",
+        default="auto",
+        metavar="TASK",
+        help="embed or classify; default: what the checkpoint was made for",
+    )
+    bundle.add_argument(
+        "--license", default=None, metavar="SPDX", help="of the weights, such as Apache-2.0"
+    )
+    _add_export_options(bundle, "float32, float16, dynamic_int8 (default)")
+    bundle.set_defaults(run="bundle")
 
     verify = commands.add_parser("verify", help="compare an exported model with its source")
     verify.add_argument("model", metavar="MODEL", help=MODEL)
@@ -124,6 +108,42 @@ def build_parser():
     convert.add_argument("--json", action="store_true", help="print JSON")
     convert.set_defaults(run="import_checkpoint")
     return parser
+
+
+def _add_export_options(command, recipes):
+    command.add_argument(
+        "--quantization",
+        default=None,
+        metavar="RECIPE",
+        help=f"of a .tflite: {recipes}, weight_only_int8, mixed_int8, full_int8 or int4",
+    )
+    command.add_argument(
+        "--sequence-length",
+        default=None,
+        metavar="N",
+        help="a number, or 'any' (default)",
+    )
+    command.add_argument(
+        "--lengths",
+        default=None,
+        metavar="N,N,..",
+        help="of a .tflite: a signature for each length, for runtimes that cannot resize inputs",
+    )
+    command.add_argument(
+        "--drop-input",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of a .tflite: leave out padding_mask (texts are never padded) or segment_ids "
+        "(texts have one segment); may be given twice",
+    )
+    command.add_argument(
+        "--calibration",
+        default=None,
+        metavar="FILE",
+        help="a text file, a text a line, for recipes that look at sample inputs",
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace what is there")
 
 
 def main(argv=None):

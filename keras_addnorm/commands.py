@@ -9,7 +9,14 @@ import json
 import pathlib
 
 from keras_addnorm.export import bench as benchmark
-from keras_addnorm.export import lint_file, to_saved_model, to_tflite, verify_file
+from keras_addnorm.export import (
+    lint_file,
+    to_saved_model,
+    to_text_bundle,
+    to_tflite,
+    verify_file,
+)
+from keras_addnorm.export.bundle import VECTORS
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
 from keras_addnorm.export.lint import lowest_runtime
@@ -29,15 +36,13 @@ from keras_addnorm.export.timing.views import bench_table, check_plot, labels, p
 from keras_addnorm.files import refuse_existing, size_and_digest
 from keras_addnorm.zoo import load
 from keras_addnorm.zoo.load import from_preset
-from keras_addnorm.zoo.registry import preset_facts
+from keras_addnorm.zoo.registry import license_of, preset_facts
 from keras_addnorm.zoo.save import save
 from keras_addnorm.zoo.tasks import TASKS
 
 
 def export(args, progress):
     """`keras-addnorm export`."""
-    length = _sequence_length(args.sequence_length)
-    lengths = args.lengths and tuple(_whole("--lengths", n) for n in args.lengths.split(","))
     path = pathlib.Path(args.out)
     if path.suffix.startswith(".tf") and path.suffix != ".tflite":
         raise ValueError(
@@ -46,24 +51,56 @@ def export(args, progress):
         )
     if path.suffix != ".tflite":
         _refuse_tflite_options(args)
+    options = _export_options(args, args.quantization)
     refuse_existing([path], args.overwrite)
-    recipe = get_recipe(args.quantization)
     progress(f"loading {args.source}")
     model = load(args.source)
-    common = {"overwrite": args.overwrite, "progress": progress, **length}
+    common = {"overwrite": args.overwrite, "progress": progress}
     if path.suffix == ".tflite":
-        report = to_tflite(
-            model,
-            path,
-            quantization=recipe.name,
-            lengths=lengths,
-            drop_inputs=tuple(args.drop_input),
-            calibration=args.calibration,
-            **common,
-        )
+        report = to_tflite(model, path, **options, **common)
     else:
-        report = to_saved_model(model, path, **common)
+        length = _sequence_length(args.sequence_length)
+        report = to_saved_model(model, path, **length, **common)
     return lambda console: console.print(report_table(report))
+
+
+def bundle(args, progress):
+    """`keras-addnorm bundle`."""
+    options = _export_options(args, args.quantization or "dynamic_int8")
+    if args.task not in ("auto", "embed", "classify"):
+        raise ValueError(
+            f"--task is one of auto, embed, classify. Received: --task {args.task}. Correct it."
+        )
+    if args.source.endswith(".keras") and args.task != "auto":
+        raise ValueError(
+            "A .keras file has the task it was saved with. "
+            f"Received: --task {args.task}. Leave it out."
+        )
+    refuse_existing([args.out], args.overwrite, marker=VECTORS)
+    progress(f"loading {args.source}")
+    is_auto = args.task == "auto"
+    model = load(args.source) if is_auto else from_preset(args.source, task=args.task)
+    report = to_text_bundle(
+        model,
+        args.out,
+        license=args.license or license_of(args.source),
+        overwrite=args.overwrite,
+        progress=progress,
+        **options,
+    )
+    return lambda console: console.print(report_table(report))
+
+
+def _export_options(args, quantization):
+    """Arguments of `to_tflite` by what both `export` and `bundle` take."""
+    lengths = args.lengths and tuple(_whole("--lengths", n) for n in args.lengths.split(","))
+    return {
+        "quantization": get_recipe(quantization).name,
+        "lengths": lengths,
+        "drop_inputs": tuple(args.drop_input),
+        "calibration": args.calibration,
+        **_sequence_length(args.sequence_length),
+    }
 
 
 def _sequence_length(text):

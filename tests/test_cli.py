@@ -62,6 +62,20 @@ def test_export_verify_embed_info(run, tmp_path, embedder_folder):
     assert_error(run("verify", path, "--against", DATA / "bert_plain"), "returns ['embedding']")
 
 
+def test_bundle(run, tmp_path, embedder_folder):
+    folder = tmp_path / "b"
+    options = ("--lengths", "8,16", "--license", "MIT", "--quantization", "float32")
+    code, out, _ = run("bundle", embedder_folder, folder, *options)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert code == 0 and "verified embedding" in out
+    assert manifest["model"]["quantization"] == "float32" and manifest["license"] == "MIT"
+    assert [s["length"] for s in manifest["model"]["signatures"]] == [8, 16]
+    assert_error(run("bundle", embedder_folder, folder), "exists already", "--overwrite")
+    again = ("bundle", embedder_folder, folder, "--overwrite", "--task", "classify")
+    assert_error(run(*again), "classify")
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
+
+
 def test_a_saved_model_of_any_length(run, tmp_path, embedder_folder):
     path = tmp_path / "saved"
     assert run("export", embedder_folder, path)[0] == 0
@@ -93,6 +107,9 @@ def test_sources_of_keras(run, tmp_path, kind):
         (("export", "minilm", "m.tflite", "--quantization", "int3"), ("'dynamic_int8'", "'int3'")),
         (("export", "minilm", "m", "--quantization", "float16"), ("A SavedModel is float32",)),
         (("export", "minilm", "m.tflit"), ("OUT ends in .tflite", "m.tflit")),
+        (("bundle", "minilm", "b", "--task", "answer"), ("--task is one of auto, embed",)),
+        (("bundle", "m.keras", "b", "--task", "embed"), ("has the task it was saved with",)),
+        (("bundle", "minilm", "b", "--quantization", "int3"), ("'dynamic_int8'", "'int3'")),
         (("info", "no[/x]where:cat:.keras"), ("no[/x]where:cat:.keras",)),
         (("export", "minilm", "m.tflite", "--sequence-length", "-3"), ("positive whole number",)),
         (("info", "nowhere.keras"), ("no file nowhere.keras",)),

@@ -1,5 +1,6 @@
 """Export to SavedModel and TFLite (LiteRT), verified before a file gets its name."""
 
+from keras_addnorm.export.bundle import to_text_bundle
 from keras_addnorm.export.errors import ExportError, VerificationError
 from keras_addnorm.export.fold import Folded, fold
 from keras_addnorm.export.lint import Finding, lint_file
@@ -24,6 +25,7 @@ __all__ = [
     "fold",
     "lint_file",
     "to_saved_model",
+    "to_text_bundle",
     "to_tflite",
     "verify_file",
 ]

@@ -15,6 +15,7 @@ class LiteRTModel:
     Attributes:
         inputs, outputs: lists of `TensorSpec`.
         lengths: ints, those of the signatures where these have fixed lengths; else empty.
+        signatures: dict of pairs `(inputs, outputs)`, lists of `TensorSpec`, by signature name.
         partitions: int, how many pieces of the graph the XNNPACK delegate took over.
 
     Raises:
@@ -31,9 +32,11 @@ class LiteRTModel:
             runners = [self._interpreter.get_signature_runner(name) for name in names]
         except (ValueError, RuntimeError) as error:
             raise ExportError(f"LiteRT cannot load {path}: {error}") from error
-        self._runners = {_length(_specs(r.get_input_details())): r for r in runners}
-        self.inputs = _over_lengths([_specs(r.get_input_details()) for r in runners])
-        self.outputs = _over_lengths([_specs(r.get_output_details()) for r in runners])
+        inputs = [_specs(runner.get_input_details()) for runner in runners]
+        outputs = [_specs(runner.get_output_details()) for runner in runners]
+        self._runners = dict(zip(map(length_of, inputs), runners, strict=True))
+        self.inputs, self.outputs = _over_lengths(inputs), _over_lengths(outputs)
+        self.signatures = dict(zip(names, zip(inputs, outputs, strict=True), strict=True))
         self.lengths = tuple(sorted(n for n in self._runners if n is not None))
         # An interpreter has one set of buffers: two calls at once would mix their numbers.
         self._lock = threading.Lock()
@@ -69,7 +72,7 @@ class LiteRTModel:
         return self._runners[length]
 
 
-def _length(specs):
+def length_of(specs):
     """The length that a signature is for, or None for any."""
     return next((spec.shape[1] for spec in specs if len(spec.shape) > 1), None)
 
@@ -127,7 +130,7 @@ class SavedModel:
             raise ExportError(f"TensorFlow cannot load {path}: {error}") from error
         specs = self._function.structured_input_signature[1]
         self.inputs = [_tf_spec(name, spec) for name, spec in sorted(specs.items())]
-        length = _length(self.inputs)
+        length = length_of(self.inputs)
         self.lengths = () if length is None else (length,)
         outputs = self._function.structured_outputs
         self.outputs = [_tf_spec(name, spec) for name, spec in sorted(outputs.items())]

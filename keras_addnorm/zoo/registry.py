@@ -57,6 +57,17 @@ def find(name):
     return (*found, found[1].tags[tag] if separator else None)
 
 
+def license_of(source):
+    """SPDX identifier of the licence of weights that `from_preset` takes; None if unknown."""
+    name = str(source).removeprefix("hf://")
+    for architecture, (_, preset) in architectures().items():
+        for tag, published in preset.tags.items():
+            known = f"{architecture}{SEPARATOR}{tag}", published.repository, published.package
+            if name in known:
+                return published.license
+    return None
+
+
 def preset_facts(pattern=None, family=None):
     """What is known of the presets that `list_presets` names: list of dicts."""
     facts = []

@@ -110,3 +110,14 @@ def test_a_preset_folder_of_keras_hub_becomes_an_encoder_of_ours(tmp_path):
     np.testing.assert_array_equal(again.token_embedding.embeddings.numpy(), value)
     with pytest.raises(zoo.CheckpointError, match="needs a preset of TextEmbedder"):
         keras_addnorm.from_preset(str(tmp_path / "ours"), task="embed")
+
+
+def test_the_licence_of_a_source():
+    for source in (
+        "minilm_l6_h384.all_v2",
+        "minilm",
+        "hf://sentence-transformers/all-MiniLM-L6-v2",
+    ):
+        assert registry.license_of(source) == "Apache-2.0"
+    for source in ("minilm_l6_h384", "somebody/something", "None"):
+        assert registry.license_of(source) is None
