@@ -68,7 +68,7 @@ def infer(model, inputs, mask_value=MASK_CONSTANT):
     Returns:
         The outputs, in the structure of `model.output`.
     """
-    with _without_guards(model), mask_constant(mask_value):
+    with _without_guards(model), _gelu_by_erf(model), mask_constant(mask_value):
         outputs = walk(model, inputs, _call)
     return keras.tree.map_structure(_tensor, outputs)
 
@@ -88,6 +88,31 @@ def _without_guards(model):
     finally:
         for layer in guarded:
             layer.guard_padding = True
+
+
+@contextlib.contextmanager
+def _gelu_by_erf(model):
+    """Traces exact GELUs as 0.5 x (1 + erf(x / sqrt(2))), which TFLite's converter fuses too.
+
+    TensorFlow's own holds Erfc, which ONNX and tf2onnx do not know.
+    """
+    layers = [
+        x
+        for x in model._flatten_layers()
+        if getattr(x, "activation", None) is keras.activations.gelu
+    ]
+    for layer in layers:
+        layer.activation = _gelu
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.activation = keras.activations.gelu
+
+
+def _gelu(x):
+    half, erf = keras.ops.multiply(x, 0.5), keras.ops.erf(keras.ops.multiply(x, 0.5**0.5))
+    return keras.ops.multiply(half, keras.ops.add(erf, 1.0))
 
 
 def _call(operation, args, kwargs):

@@ -32,6 +32,8 @@ from keras_addnorm.export.signature import (
     output_dict,
     prepare,
 )
+from keras_addnorm.export.text_graph.check import verify_texts
+from keras_addnorm.export.text_graph.signatures import TextSignatures
 from keras_addnorm.export.tokenizer import SUFFIX, describe_tokenizer
 from keras_addnorm.export.verify import verify as run_verification
 
@@ -75,6 +77,7 @@ class Plan:
         lengths: ints, ascending: one signature each; or None for a single one.
         drop_inputs: names of inputs that are left out.
         calibration: what `calibration_samples` takes, or None for `SENTENCES`.
+        text: the `TextSignatures` of a SavedModel; None for a .tflite.
         samples: the samples made from it that the recipe looks at, if it looks at any.
         held_out: those that a recipe fitted to samples is verified on.
         metadata: the `Metadata` for MediaPipe, or None.
@@ -86,6 +89,7 @@ class Plan:
     lengths: tuple | None = None
     drop_inputs: tuple = ()
     calibration: object = None
+    text: TextSignatures | None = None
     samples: list = dataclasses.field(default_factory=list)
     held_out: list = dataclasses.field(default_factory=list)
     metadata: Metadata | None = None
@@ -125,13 +129,16 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
         operators, weight_types = form.inspect(draft, exportable, recipe)
         announce("loading the result")
         exported = form.open(draft)
-        differences = {}
+        differences, texts = {}, {}
         if verify:
             announce("comparing it with the Keras model")
             lengths = plan.lengths or _lengths(model, plan.sequence_length)
             samples = plan.held_out or make_samples(model, exportable.inputs, lengths)
             reference = keras_function(functional)
             differences = run_verification(reference, exported, samples, recipe)
+            if plan.text is not None and plan.text.reason is None:
+                announce("comparing what it makes of strings")
+                texts = verify_texts(exported, plan.text, reference, recipe)
         size, digest = files.size_and_digest(draft)
         report = ExportReport(
             path=str(path),
@@ -149,6 +156,12 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
             tokenizer=describe_tokenizer(model, path),
             seconds=round(time.perf_counter() - started, 2),
             versions=versions(),
+            text=plan.text
+            and {
+                "signatures": sorted(exported.signatures),
+                "no_text_because": plan.text.reason,
+                **texts,
+            },
         )
         if plan.metadata is not None:  # Behind the model, which stays byte for byte what it was.
             plan.metadata.attach(draft, report)

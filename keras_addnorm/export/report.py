@@ -32,6 +32,9 @@ class ExportReport:
         tokenizer: dict with the tokenizer's file name and its settings, or None.
         seconds: how long the export took.
         versions: dict of package versions, Python and machine.
+        text: of a SavedModel: dict of `signatures` (names), `no_text_because` (None, or why none
+            of them takes strings) and, where verified, `texts` (how many had the tokenizer's ids)
+            and `verification` (an `OutputDifference` by output name); else None.
     """
 
     path: str
@@ -49,6 +52,7 @@ class ExportReport:
     tokenizer: dict | None
     seconds: float
     versions: dict
+    text: dict | None = None
 
     def to_json(self):
         """The report as a JSON text; the path is reduced to the file's name."""

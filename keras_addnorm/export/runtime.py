@@ -111,6 +111,7 @@ class SavedModel:
     Attributes:
         inputs, outputs: lists of `TensorSpec`.
         lengths: the fixed length, if there is one.
+        signatures: dict of functions by name.
 
     Raises:
         ExportError: if the directory is no SavedModel with a serving signature.
@@ -123,7 +124,8 @@ class SavedModel:
 
         try:
             self._loaded = tf.saved_model.load(str(path))
-            self._function = self._loaded.signatures[SIGNATURE]
+            self.signatures = dict(self._loaded.signatures)
+            self._function = self.signatures[SIGNATURE]
         except (OSError, ValueError, KeyError) as error:
             raise ExportError(f"TensorFlow cannot load {path}: {error}") from error
         specs = self._function.structured_input_signature[1]

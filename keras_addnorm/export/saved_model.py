@@ -5,13 +5,20 @@ from keras_addnorm.export.pipeline import Format, Plan, run_export
 from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.runtime import SavedModel
 from keras_addnorm.export.signature import SIGNATURE
+from keras_addnorm.export.text_graph.signatures import text_signatures
+
+# Keras's `model.export` gives its function both names too: a server calls the first one if it is
+# told none.
+IDS_SIGNATURES = (SIGNATURE, "serve")
 
 
 def _write(exportable, plan, path):
     import tensorflow as tf
 
+    signatures = {name: exportable.function for name in IDS_SIGNATURES}
+    signatures |= plan.text.add_to(exportable, plan.batch_size, plan.sequence_length)
     try:
-        tf.saved_model.save(exportable.module, str(path), {SIGNATURE: exportable.function})
+        tf.saved_model.save(exportable.module, str(path), signatures)
     except (AssertionError, ValueError) as error:
         raise ExportError(
             "TensorFlow cannot save the model's function: it holds lookup tables, random seeds or "
@@ -33,14 +40,24 @@ def to_saved_model(
     *,
     sequence_length=None,
     batch_size=None,
+    text=None,
     verify=True,
     overwrite=False,
     progress=None,
 ):
     """Exports a Keras model to a SavedModel directory and proves that it is the same model.
 
-    The signature `serving_default` takes the model's named inputs, integers as int32, and
-    returns its outputs by name.
+    The signature `serving_default`, also called `serve`, takes the model's named inputs, integers
+    as int32, and returns its outputs by name. A `TextEmbedder` or `TextClassifier` with BERT's
+    tokenizer (WordPiece) has its tokenizer in the graph, of TensorFlow's core ops, and these
+    signatures of `text`, strings `(batch,)`:
+
+    | signature | outputs |
+    |---|---|
+    | `serve_text` | those of `serve` |
+    | `embed` | of an embedder: the same under the name of the task |
+    | `classify` | of a classifier: `labels` and `scores` `(batch, classes)`, the best first |
+    | `tokenize` | `token_ids`, `padding_mask` and `segment_ids` |
 
     Args:
         model: a built functional Keras model, such as a `TransformerEncoder` or `TextEmbedder`.
@@ -48,6 +65,9 @@ def to_saved_model(
             `<path>.tokenizer.json` are written beside it.
         sequence_length: int, or None (default) for any length.
         batch_size: int, or None (default) for any batch.
+        text: None (default) for signatures of strings where the tokenizer can be written as a
+            graph; True to raise an error where it cannot; False for none. The report's `text`
+            says what was done, and why.
         verify: bool, whether the result is loaded, run and compared before it gets its name.
         overwrite: bool, whether an existing directory may be replaced.
         progress: function of a step's name, called as each step starts.
@@ -58,7 +78,7 @@ def to_saved_model(
     Raises:
         FileExistsError: if `path` exists and `overwrite` is False.
         ValueError: on an invalid argument.
-        ExportError: if the model cannot be exported.
+        ExportError: if the model, or with `text=True` its tokenizer, cannot be exported.
         VerificationError: if the result is not the same model. Whatever is raised, what was at
             `path` is still there.
 
@@ -72,7 +92,12 @@ def to_saved_model(
         model,
         path,
         SAVED_MODEL,
-        Plan(RECIPES["float32"], sequence_length=sequence_length, batch_size=batch_size),
+        Plan(
+            RECIPES["float32"],
+            sequence_length=sequence_length,
+            batch_size=batch_size,
+            text=text_signatures(model, text),
+        ),
         verify=verify,
         overwrite=overwrite,
         progress=progress,

@@ -68,8 +68,20 @@ def report_table(report):
     for name, d in report.verification.items():
         text = f"max abs error {d.max_abs_error:.1e}, cosine at least {d.min_cosine:.6f}"
         rows.append((f"verified {name}", text))
+    if report.text is not None:
+        rows.extend(_text_rows(report.text))
     rows.append(("time", f"{report.seconds:.1f} s"))
     return _facts(str(report.path), rows)
+
+
+def _text_rows(text):
+    yield "signatures", ", ".join(text["signatures"])
+    if text["no_text_because"]:
+        yield "takes no strings", text["no_text_because"]
+    if "texts" in text:
+        yield "verified ids", f"equal to the tokenizer's on {text['texts']} texts"
+    for name, d in text.get("verification", {}).items():
+        yield f"verified {name} of strings", f"max abs error {d.max_abs_error:.1e}"
 
 
 def differences_table(differences):

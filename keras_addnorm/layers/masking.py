@@ -231,4 +231,4 @@ def clear_hidden_keys(x, keep):
 def clear_padding(x, keep):
     """Sets positions of `x` `(batch, length, features)` with 0 in `keep` `(batch, length)` to 0."""
     keep = ops.cast(ops.expand_dims(keep, -1), "bool")
-    return ops.where(keep, x, ops.zeros((), dtype=x.dtype))
+    return ops.where(keep, x, 0.0)

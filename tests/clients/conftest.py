@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 
+import numpy as np
 import pytest
 
 from keras_addnorm import export, zoo
@@ -83,3 +84,27 @@ def minilm(embedder, tmp_path_factory):
         return made[key]
 
     return minilm
+
+
+@pytest.fixture(scope="session")
+def saved_minilm(embedder, tmp_path_factory):
+    """MiniLM as a SavedModel; the directory's path."""
+    path = tmp_path_factory.mktemp("saved") / "minilm"
+    export.to_saved_model(embedder, path, text=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference(embedder, sentences):
+    """The first 16 sentences' ids, padded, and their embeddings by Keras, as arrays by name."""
+    encodings = embedder.preprocessor.encode(sentences[:16])
+    ids = embedder.preprocessor.pad(encodings, max(len(x.ids) for x in encodings))
+    return {**ids, "embedding": np.asarray(embedder(ids))}
+
+
+@pytest.fixture
+def ids_file(reference, tmp_path):
+    """The ids of `reference` as an .npz, one array a name."""
+    path = tmp_path / "ids.npz"
+    np.savez(path, **{k: v for k, v in reference.items() if k != "embedding"})
+    return path
