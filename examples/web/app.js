@@ -33,7 +33,8 @@ async function search() {
   if (embedder === null || corpus.length === 0) return;
   if (text === "") {
     $("#results").replaceChildren();
-    say(`${corpus.length} sentences are ready.`);
+    show(`${corpus.length} sentences are ready.`);
+    announce("");
     return;
   }
   const start = performance.now();
@@ -43,10 +44,11 @@ async function search() {
   const done = performance.now();
   if (mine !== asked) return; // A later query is on its way.
   $("#results").replaceChildren(...ranked.slice(0, SHOWN).map(row));
-  say(
+  show(
     `Embedded in ${milliseconds(embedded - start)}, ` +
       `${corpus.length} sentences ranked in ${milliseconds(done - embedded)}.`,
   );
+  announce(`The closest of ${corpus.length}: ${ranked[0].text}`);
 }
 
 function row({ text, topic, score }) {
@@ -61,17 +63,22 @@ function row({ text, topic, score }) {
   track.append(share);
   const note = document.createElement("span");
   note.className = "note";
-  note.textContent = `${topic} · ${score.toFixed(2)}`;
+  note.textContent = `${score.toFixed(2)} · ${topic}`;
   item.append(sentence, track, note);
   return item;
 }
 
-function say(text) {
-  $("#status").textContent = text;
+function show(text) {
+  $("#state").textContent = text;
+}
+
+/** Says to a screen reader what matters, which is less than what moves on the screen. */
+function announce(text) {
+  $("#news").textContent = text;
 }
 
 function showProgress(text, share) {
-  say(text);
+  show(text);
   bar.value = share;
 }
 
@@ -124,8 +131,8 @@ function showFacts(check, seconds, offline) {
 }
 
 function fail(error) {
-  $("#progress").hidden = true;
-  say("");
+  bar.hidden = true;
+  show("");
   $("#error").textContent = error.message;
   $("#error").hidden = false;
   console.error(error);
@@ -145,8 +152,9 @@ async function start() {
     );
   }
   const elapsed = await embedCorpus();
-  $("#progress").hidden = true;
+  bar.hidden = true;
   showFacts(check, elapsed / 1000, offline);
+  announce(`${corpus.length} sentences are ready.`);
   await search();
 }
 

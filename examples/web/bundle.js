@@ -5,6 +5,12 @@ import { Tokenizer } from "./tokenizer.js";
 
 const WASM = new URL("./node_modules/@litertjs/core/wasm/", import.meta.url).href;
 
+/** LiteRT writes its notes where errors go; `Module` is where its glue code looks for a printer. */
+function printQuietly() {
+  const print = (line) => (/^(INFO|WARNING): /.test(line) ? console.debug : console.error)(line);
+  globalThis.Module = { printErr: print };
+}
+
 /**
  * Loads a bundle.
  *
@@ -22,6 +28,7 @@ export async function loadBundle(folder, onProgress = () => {}) {
   check(manifest);
   const settings = JSON.parse(await text(folder, manifest, manifest.tokenizer.file));
   const cases = JSON.parse(await text(folder, manifest, "tokenization.json"));
+  printQuietly();
   const [model] = await Promise.all([
     bytes(folder, manifest, manifest.model.file, onProgress),
     loadLiteRt(WASM, { threads: globalThis.crossOriginIsolated }),

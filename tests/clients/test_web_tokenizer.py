@@ -12,8 +12,6 @@ from tokenizers import Tokenizer
 
 from keras_addnorm import zoo
 
-pytestmark = pytest.mark.clients
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORKER = pathlib.Path(__file__).with_name("web") / "tokenize.mjs"
 TOKENIZER = ROOT / "examples" / "web" / "tokenizer.js"
