@@ -263,9 +263,9 @@ def demo(args, progress):
         raise
 
     def show(console):
-        console.print(f"http://{page.HOST}:{server.server_port}/", soft_wrap=True)
-        console.print("Ctrl-C ends it.")
         with server, contextlib.suppress(KeyboardInterrupt):
+            console.print(f"http://{page.HOST}:{server.server_port}/", soft_wrap=True)
+            console.print("Ctrl-C ends it.")
             server.serve_forever()
 
     return show

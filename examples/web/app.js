@@ -156,6 +156,7 @@ async function start() {
   showFacts(check, elapsed / 1000, offline);
   announce(`${corpus.length} sentences are ready.`);
   await search();
+  return embedder;
 }
 
 let timer;
@@ -179,4 +180,6 @@ document.addEventListener("keydown", (event) => {
   query.focus();
 });
 query.focus({ preventScroll: true });
-start().catch(fail);
+
+/** The embedder, once the page is ready; undefined if it never will be. */
+export const ready = start().catch(fail);

@@ -46,26 +46,19 @@ async function look(page, folder) {
     await page.setViewportSize(viewport);
     await page.emulateMedia({ colorScheme });
     overflows[name] = await overflow(page);
-    if (folder) await page.screenshot({ path: join(folder, `${name}.png`) });
+    const fullPage = name.startsWith("desktop");
+    await page.screenshot({ path: join(folder, `${name}.png`), fullPage });
   }
   return overflows;
 }
 
 /** The page's embeddings of texts, and the median milliseconds of one at each length. */
-async function embed(context, url, texts) {
-  const page = await context.newPage();
-  // The page's own modules, without what it does with them.
-  await page.route("**/app.js", (route) =>
-    route.fulfill({ body: "", contentType: "text/javascript" }),
-  );
-  await page.goto(url);
+function embed(page, texts) {
   return page.evaluate(async (texts) => {
-    const { loadBundle } = await import("./bundle.js");
-    const start = performance.now();
-    const embedder = await loadBundle("bundle/");
-    const milliseconds = { load: performance.now() - start };
+    const embedder = await (await import("./app.js")).ready;
     // All at once, as impatient typing asks for them.
     const embeddings = await Promise.all(texts.map((text) => embedder.embed(text)));
+    const milliseconds = {};
     for (const { length } of embedder.manifest.model.signatures) {
       const times = [];
       for (let run = 0; run < 40; run++) {
@@ -75,11 +68,7 @@ async function embed(context, url, texts) {
       }
       milliseconds[length] = times.sort((a, b) => a - b)[20];
     }
-    return {
-      embeddings: embeddings.map((embedding) => Array.from(embedding)),
-      milliseconds,
-      isolated: crossOriginIsolated,
-    };
+    return { embeddings: embeddings.map((embedding) => Array.from(embedding)), milliseconds };
   }, texts);
 }
 
@@ -108,5 +97,5 @@ await drive(async (context, { url, query, texts, screenshots, offline }) => {
     await page.keyboard.press("Delete");
   });
   seen.markup = await results(page, () => page.keyboard.type("<img src=x onerror=alert(1)>"));
-  return { ...seen, ...(await embed(context, url, texts)) };
+  return { ...seen, ...(await embed(page, texts)) };
 });
