@@ -87,6 +87,18 @@ def build_parser():
     lint.add_argument("--json", action="store_true", help="print JSON")
     lint.set_defaults(run="lint")
 
+    demo = commands.add_parser("demo", help="search sentences in a browser, on this machine")
+    demo.add_argument(
+        "--port", type=int, default=8000, metavar="N", help="default 8000; 0: a free one"
+    )
+    demo.add_argument(
+        "--folder",
+        default="saved_models/web",
+        metavar="FOLDER",
+        help="where the page and its model are made; default saved_models/web",
+    )
+    demo.set_defaults(run="demo")
+
     presets = commands.add_parser("list", help="list published architectures and weights")
     presets.add_argument("pattern", metavar="PATTERN", nargs="?", help="such as 'bert_*'")
     presets.add_argument("--family", default=None, metavar="FAMILY", help="a model type")

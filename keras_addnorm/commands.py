@@ -4,10 +4,12 @@ What that function returns is the exit code; None stands for 0.
 """
 
 import collections
+import contextlib
 import dataclasses
 import json
 import pathlib
 
+from keras_addnorm import demo as page
 from keras_addnorm.export import bench as benchmark
 from keras_addnorm.export import (
     lint_file,
@@ -268,6 +270,24 @@ def lint(args, progress):
 
 def _count(number, noun):
     return f"{number} {noun}" + "s" * (number != 1)
+
+
+def demo(args, progress):
+    """`keras-addnorm demo`; ends with Ctrl-C."""
+    server = page.make_server(args.folder, args.port)
+    try:
+        page.prepare(args.folder, progress)
+    except BaseException:
+        server.server_close()
+        raise
+
+    def show(console):
+        with server, contextlib.suppress(KeyboardInterrupt):
+            console.print(f"http://{page.HOST}:{server.server_port}/", soft_wrap=True)
+            console.print("Ctrl-C ends it.")
+            server.serve_forever()
+
+    return show
 
 
 def list_presets(args, progress):
