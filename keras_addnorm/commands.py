@@ -18,7 +18,7 @@ from keras_addnorm.export import (
     to_tflite,
     verify_file,
 )
-from keras_addnorm.export.bundle import VECTORS
+from keras_addnorm.export.bundle import MANIFEST, VECTORS
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
 from keras_addnorm.export.lint import lowest_runtime
@@ -37,6 +37,7 @@ from keras_addnorm.export.tables import (
 )
 from keras_addnorm.export.timing.views import bench_table, check_plot, labels, plot, profile_table
 from keras_addnorm.files import refuse_existing, size_and_digest
+from keras_addnorm.text import Embedder
 from keras_addnorm.zoo import load
 from keras_addnorm.zoo.load import from_preset
 from keras_addnorm.zoo.registry import license_of, preset_facts
@@ -177,7 +178,11 @@ def embed(args, progress):
     if len(args.texts) < 2:
         raise ValueError("Similarity needs two texts or more. Received: 1. Pass another TEXT.")
     progress(f"embedding {len(args.texts)} texts with {args.model}")
-    embeddings, cut = embed_texts(args.model, args.texts)
+    if (pathlib.Path(args.model) / MANIFEST).is_file():
+        embedder = Embedder(args.model)
+        embeddings, cut = embedder.embed(args.texts), embedder.cut(args.texts)
+    else:
+        embeddings, cut = embed_texts(args.model, args.texts)
 
     def show(console):
         console.print(similarity_table(args.texts, {"cosine": embeddings}))

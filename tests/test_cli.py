@@ -70,6 +70,9 @@ def test_bundle(run, tmp_path, embedder_folder):
     assert code == 0 and "verified embedding" in out
     assert manifest["model"]["quantization"] == "float32" and manifest["license"] == "MIT"
     assert [s["length"] for s in manifest["model"]["signatures"]] == [8, 16]
+    code, out, _ = run("embed", folder, "a cat sits", "a cat sits", "a cat " * 20)
+    assert code == 0 and "1.000" in out
+    assert "Text 3 is longer than the model takes and was cut." in out
     assert_error(run("bundle", embedder_folder, folder), "exists already", "--overwrite")
     again = ("bundle", embedder_folder, folder, "--overwrite", "--task", "classify")
     assert_error(run(*again), "classify")

@@ -74,6 +74,11 @@ class TextModel:
                 )
         return len(cases)
 
+    def cut(self, texts):
+        """The indices of the texts of a list that are longer than `max_length` tokens."""
+        encodings = self._tokenizer.encode_batch(list(texts))
+        return [index for index, encoding in enumerate(encodings) if encoding.overflowing]
+
     def _run(self, texts, batch_size):
         """float32 array `(len(texts), features)` of a list of strings."""
         if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):

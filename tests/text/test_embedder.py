@@ -49,6 +49,7 @@ def test_texts_longer_than_the_longest_signature_are_cut(model, tmp_path):
     assert embedder.max_length == 8 and embedder.check() > 40
     first, second = embedder.embed(["a cat sits on the mat .", "a cat sits on the mat . ! ?"])
     np.testing.assert_array_equal(first, second)
+    assert embedder.cut(["a cat", "a cat sits on the mat", "a cat sits on the mat ."]) == [2]
 
 
 def test_the_result_does_not_depend_on_windows_and_threads(bundle, embedder):

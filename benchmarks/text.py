@@ -1,0 +1,224 @@
+"""Embeds real sentences with text bundles, sentence-transformers and fastembed, in turns.
+
+    make text-results
+
+Writes `benchmarks/results/text.json` and the table in README.md that is made from it. Start-up is
+the time of a whole process that imports the library, loads all-MiniLM-L6-v2 and embeds one
+sentence, its files in the page cache. All run with their defaults on all cores.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+import texts
+from litert import checkpoint, machine
+from readme import write_table
+from rich.console import Console
+
+from keras_addnorm.quiet import quiet
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "text.json"
+PEERS = ROOT / ".peers"
+FILES = PEERS / "files"
+WORKER = ROOT / "benchmarks" / "peers" / "text_worker.py"
+MARKS = ("<!-- text: made by benchmarks/text.py -->", "<!-- text: end -->")
+NOT_YET = "Not measured yet: `make text-results`."
+REFERENCE = "sentence-transformers float32"
+SENTENCES, ROUNDS, STARTS = 256, 5, 9
+VERSIONS = """
+import importlib.metadata as m, json, sys
+print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """One row of the table: a Python, what it runs, and where the model is."""
+
+    name: str
+    function: str
+    python: pathlib.Path
+    path: pathlib.Path
+    packages: tuple
+
+    def start(self):
+        """A process that has embedded its first sentence, and the seconds that took."""
+        command = [self.python, "-P", WORKER, self.function, self.path]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        path = {"PYTHONPATH": str(ROOT)} if self.python == pathlib.Path(sys.executable) else {}
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            list(map(str, command)),
+            **pipes,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", **path},
+        )
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - started
+        if not line:
+            raise SystemExit(f"{self.name} does not run: {' '.join(map(str, command))}")
+        return process, seconds
+
+    def versions(self):
+        """Versions of its packages."""
+        command = [self.python, "-c", VERSIONS, *self.packages]
+        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def libraries(folder):
+    """All rows; `folder` is the checkpoint's."""
+    own = pathlib.Path(sys.executable)
+    python = {
+        name: PEERS / name / "bin" / "python" for name in ("sentence_transformers", "fastembed")
+    }
+    return [
+        *(
+            Library(
+                f"keras_addnorm {recipe}",
+                "keras_addnorm",
+                own,
+                FILES / f"bundle_{recipe}",
+                ("keras_addnorm", "ai-edge-litert", "tokenizers"),
+            )
+            for recipe in ("dynamic_int8", "float32")
+        ),
+        Library(
+            REFERENCE,
+            "sentence_transformers",
+            python["sentence_transformers"],
+            pathlib.Path(folder),
+            ("sentence-transformers", "torch", "transformers"),
+        ),
+        Library(
+            "fastembed float32",
+            "fastembed",
+            python["fastembed"],
+            FILES / "fastembed",
+            ("fastembed", "onnxruntime"),
+        ),
+    ]
+
+
+def make_bundles(progress):
+    """Exports the bundles that are measured; returns the folder of the checkpoint."""
+    from keras_addnorm import export, zoo
+
+    embedder = zoo.from_hugging_face("minilm", task="embed")
+    for recipe in ("dynamic_int8", "float32"):
+        path = FILES / f"bundle_{recipe}"
+        export.to_text_bundle(
+            embedder, path, quantization=recipe, overwrite=True, progress=progress
+        )
+    return checkpoint()
+
+
+def ask(process, sentences):
+    """`(embeddings, seconds)` of a running process."""
+    process.stdin.write(json.dumps(sentences) + "\n")
+    process.stdin.flush()
+    answer = json.loads(process.stdout.readline())
+    return np.array(answer["embeddings"]), answer["seconds"]
+
+
+def stop(process):
+    """Ends a process."""
+    process.stdin.close()
+    process.stdout.close()
+    process.wait()
+
+
+def measure(rows, sentences, rounds, starts, progress):
+    """The figures of all libraries; each round runs all of them in turn."""
+    started = {row.name: [] for row in rows}
+    for number in range(starts + 1):  # The first reads the files from the disk.
+        progress(f"starting, round {number + 1} of {starts + 1}")
+        for row in rows:
+            process, seconds = row.start()
+            stop(process)
+            if number:
+                started[row.name].append(seconds)
+    processes = {row.name: row.start()[0] for row in rows}
+    times, embeddings = {row.name: [] for row in rows}, {}
+    for number in range(rounds + 1):  # The first warms up.
+        progress(f"embedding, round {number + 1} of {rounds + 1}")
+        for name, process in processes.items():
+            embeddings[name], seconds = ask(process, sentences)
+            if number:
+                times[name].append(seconds)
+    for process in processes.values():
+        stop(process)
+    return [
+        {
+            "library": row.name,
+            "start_seconds": statistics.median(started[row.name]),
+            "sentences_per_second": len(sentences) / statistics.median(times[row.name]),
+            **cosines(embeddings[row.name], embeddings[REFERENCE]),
+            "versions": row.versions(),
+        }
+        for row in rows
+    ]
+
+
+def cosines(ours, theirs):
+    """The worst and the mean cosine of embeddings of the same texts."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (ours, theirs)]
+    found = np.sum(unit[0] * unit[1], axis=1)
+    return {"min_cosine": float(found.min()), "mean_cosine": float(found.mean())}
+
+
+def markdown_table(results):
+    """The results as the table of the README."""
+    if not results:
+        return NOT_YET
+    lines = [
+        "| library | start-up, s | sentences/s | worst cosine | mean cosine |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        name = row["library"]
+        name = f"**{name}**" if name.startswith("keras_addnorm") else name
+        cosine = ("–", "–")
+        if row["library"] != REFERENCE:
+            cosine = f"{row['min_cosine']:.4f}", f"{row['mean_cosine']:.4f}"
+        lines.append(
+            f"| {name} | {row['start_seconds']:.2f} | {row['sentences_per_second']:.0f} | "
+            f"{cosine[0]} | {cosine[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def main():
+    """Measures, and writes the results and the README's table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--keep", action="store_true", help="keep the bundles of an earlier run")
+    args = parser.parse_args()
+    with quiet() as terminal, Console(file=terminal).status("starting TensorFlow") as status:
+        folder = checkpoint() if args.keep else make_bundles(status.update)
+        sentences = texts.sentences(SENTENCES)
+        rows = measure(libraries(folder), sentences, ROUNDS, STARTS, status.update)
+    results = {
+        "model": "all-MiniLM-L6-v2",
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(),
+        "sentences": {"count": len(sentences), "how": texts.HOW},
+        "rounds": ROUNDS,
+        "starts": STARTS,
+        "rows": rows,
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_table(MARKS, markdown_table(results))
+    print(markdown_table(results))
+
+
+if __name__ == "__main__":
+    main()

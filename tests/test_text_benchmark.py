@@ -1,0 +1,67 @@
+"""The arithmetic and the processes of benchmarks/text.py; its figures are its own business."""
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from keras_addnorm import export
+from keras_addnorm.text import Embedder
+from tests.export import common
+
+BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The benchmark, which imports modules beside it as when it is run."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import text
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return text
+
+
+def test_a_library_is_measured(script, tmp_path):
+    export.to_text_bundle(common.embedder(), tmp_path / "b", quantization=None)
+    row = script.Library(
+        script.REFERENCE,
+        "keras_addnorm",
+        pathlib.Path(sys.executable),
+        tmp_path / "b",
+        ("numpy",),
+    )
+    sentences = ["a cat", "the dog runs fast", "yes"]
+    process, seconds = row.start()
+    assert seconds > 0
+    found, _ = script.ask(process, sentences)
+    script.stop(process)
+    np.testing.assert_allclose(found, Embedder(tmp_path / "b").embed(sentences), atol=1e-6)
+    (result,) = script.measure([row], sentences, 2, 1, lambda step: None)
+    assert result["min_cosine"] == pytest.approx(1) and result["sentences_per_second"] > 0
+    assert result["versions"] == {"numpy": np.__version__}
+
+
+def test_a_library_that_does_not_run_is_named(script, tmp_path):
+    python = pathlib.Path(sys.executable)
+    row = script.Library("nothing", "keras_addnorm", python, tmp_path, ())
+    with pytest.raises(SystemExit, match="nothing does not run: "):
+        row.start()
+
+
+def test_cosines(script):
+    found = script.cosines(np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+    assert found["min_cosine"] == pytest.approx(0.5**0.5)
+    assert found["mean_cosine"] == pytest.approx((1 + 0.5**0.5) / 2)
+
+
+def test_the_table(script):
+    row = {"start_seconds": 0.5, "sentences_per_second": 99.6, "min_cosine": 0.9, "mean_cosine": 1}
+    rows = [{"library": "keras_addnorm x", **row}, {"library": script.REFERENCE, **row}]
+    assert script.markdown_table({"rows": rows}).splitlines()[2:] == [
+        "| **keras_addnorm x** | 0.50 | 100 | 0.9000 | 1.0000 |",
+        "| sentence-transformers float32 | 0.50 | 100 | – | – |",
+    ]
+    assert script.markdown_table({}) == script.NOT_YET
