@@ -26,6 +26,13 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInf
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 
 
+class Model:
+    """What a worker loads once."""
+
+    def __init__(self, tokenizer, run):
+        self.tokenizer, self.run = tokenizer, run
+
+
 class Bundle(ModelHandler):
     """A text bundle in LiteRT, which needs no TensorFlow; an example is a (shard, texts)."""
 
@@ -45,20 +52,19 @@ class Bundle(ModelHandler):
         tokenizer.enable_truncation(manifest["tokenizer"]["max_length"])
         tokenizer.no_padding()
         model = Interpreter(model_content=read(manifest["model"]["file"]), num_threads=1)
-        return tokenizer, model.get_signature_runner()
+        return Model(tokenizer, model.get_signature_runner())
 
     def run_inference(self, batch, model, inference_args=None):
-        tokenizer, run = model
         for shard, texts in batch:
-            encoded = tokenizer.encode_batch(texts)
+            encoded = model.tokenizer.encode_batch(texts)
             embeddings = [None] * len(texts)
             for row in sorted(range(len(texts)), key=lambda row: len(encoded[row].ids)):
                 one = encoded[row]  # at its own length: no padding
                 values = one.ids, one.attention_mask, one.type_ids
                 names = "token_ids", "padding_mask", "segment_ids"
                 inputs = {n: np.array([v], "int32") for n, v in zip(names, values, strict=True)}
-                wanted = {name: inputs[name] for name in run.get_input_details()}
-                embeddings[row] = run(**wanted)["embedding"][0].copy()
+                wanted = {name: inputs[name] for name in model.run.get_input_details()}
+                embeddings[row] = model.run(**wanted)["embedding"][0].copy()
             yield PredictionResult((shard, texts), embeddings)
 
 

@@ -48,17 +48,14 @@ class LiteRTModel:
 
         Of several signatures, that of the arrays' length runs.
         """
-        batch = self.inputs[0].shape[0]
-        rows = len(next(iter(inputs.values())))
-        step = rows if batch is None else batch
         runner = self._runner(inputs)
-        parts = []
-        for start in range(0, rows, step):
-            part = {name: _rows(value, start, step) for name, value in inputs.items()}
+
+        def run(part):
             with self._lock:
                 # The runner's arrays are views of memory that the next call overwrites.
-                parts.append({k: np.array(v) for k, v in runner(**part).items()})
-        return {k: np.concatenate([part[k] for part in parts])[:rows] for k in parts[0]}
+                return {name: np.array(value) for name, value in runner(**part).items()}
+
+        return _in_batches(run, inputs, self.inputs[0].shape[0])
 
     def _runner(self, inputs):
         if len(self._runners) == 1:
@@ -86,6 +83,17 @@ def _over_lengths(signatures):
         return TensorSpec(specs[0].name, shape, specs[0].dtype)
 
     return [over(specs) for specs in zip(*signatures, strict=True)]
+
+
+def _in_batches(run, inputs, batch):
+    """Runs a function of a dict of arrays on so many rows a time, or, for None, on all."""
+    rows = len(next(iter(inputs.values())))
+    step = rows if batch is None else batch
+    parts = [
+        run({name: _rows(value, start, step) for name, value in inputs.items()})
+        for start in range(0, rows, step)
+    ]
+    return {name: np.concatenate([part[name] for part in parts])[:rows] for name in parts[0]}
 
 
 def _rows(value, start, step):
@@ -136,11 +144,15 @@ class SavedModel:
         self.outputs = [_tf_spec(name, spec) for name, spec in sorted(outputs.items())]
 
     def __call__(self, inputs):
-        """Computes a dict of arrays from a dict of arrays."""
+        """Computes a dict of arrays from a dict of arrays, one batch of a fixed size a time."""
         import tensorflow as tf
 
-        outputs = self._function(**{k: tf.constant(v) for k, v in inputs.items()})
-        return {name: value.numpy() for name, value in outputs.items()}
+        def run(part):
+            outputs = self._function(**{name: tf.constant(x) for name, x in part.items()})
+            return {name: value.numpy() for name, value in outputs.items()}
+
+        batch = self.inputs[0].shape[0] if self.inputs[0].shape else None
+        return run(inputs) if batch is None else _in_batches(run, inputs, batch)
 
 
 def _tf_spec(name, spec):

@@ -96,7 +96,7 @@ def to_saved_model(
             RECIPES["float32"],
             sequence_length=sequence_length,
             batch_size=batch_size,
-            text=text_signatures(model, text),
+            text=text_signatures(model, text, sequence_length),
         ),
         verify=verify,
         overwrite=overwrite,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import unicodedata
 
 import numpy as np
 
@@ -101,13 +100,3 @@ def character_table(normalizer, numbers):
     return CharacterTable(
         np.stack([page for _, page in pages.values()]), np.array(page_of, "int32")
     )
-
-
-def reordered(normalizer, characters):
-    """Characters whose order in a word canonical decomposition would change, among some.
-
-    The table knows each code point by itself; marks that survive the normalizer may trade places.
-    """
-    if normalizer.normalize_str("\uac00") == "\uac00":
-        return []  # It does not decompose.
-    return sorted(c for c in characters if unicodedata.combining(c))

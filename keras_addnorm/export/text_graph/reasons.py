@@ -1,6 +1,7 @@
 """Which tokenizers can be written as a graph."""
 
 import json
+import unicodedata
 
 from keras_addnorm.models import Tokenizer
 
@@ -26,7 +27,12 @@ def why_not(model):
         found = (settings.get(part) or {}).get("type")
         if found != wanted:
             return f"the tokenizer's {part} is {found}, not {wanted}"
-    return _added_tokens(settings["added_tokens"]) or _special_tokens(tokenizer)
+    reasons = (
+        _added_tokens(settings["added_tokens"]),
+        _special_tokens(tokenizer),
+        _marks(tokenizer.tokenizer.normalizer, settings["model"]["vocab"]),
+    )
+    return next(filter(None, reasons), None)
 
 
 def _added_tokens(added):
@@ -52,4 +58,15 @@ def _special_tokens(tokenizer):
     around = tokenizer.encode([""])[0]
     if any(around.type_ids) or any(tokenizer.encode(["a a"])[0].type_ids):
         return "texts alone are not in segment 0"
+    return None
+
+
+def _marks(normalizer, vocabulary):
+    """Canonical decomposition sorts combining marks by class, the graph does not: that matters for
+    marks that the normalizer leaves in, and that are in tokens."""
+    if normalizer.normalize_str("\uac00") == "\uac00":
+        return None  # It does not decompose.
+    for mark in sorted({c for token in vocabulary for c in token if unicodedata.combining(c)}):
+        if mark in normalizer.normalize_str(mark):
+            return f"the order of the combining mark U+{ord(mark):04X}, which is in a token, counts"
     return None

@@ -66,11 +66,12 @@ class TextSignatures:
         return made
 
 
-def text_signatures(model, text):
+def text_signatures(model, text, sequence_length=None):
     """The `TextSignatures` of a model.
 
     Args:
         model: the Keras model.
+        sequence_length: as in `to_saved_model`.
         text: True if there must be some, None if there are where it is possible, False for none.
 
     Raises:
@@ -79,7 +80,7 @@ def text_signatures(model, text):
     """
     if text not in (None, True, False):
         raise ValueError(f"`text` must be True, False or None. Received: text={text!r}.")
-    reason = "text=False was asked for" if text is False else _reason(model)
+    reason = "text=False was asked for" if text is False else _reason(model, sequence_length)
     if text and reason:
         raise ExportError(
             "Strings go in where the model is a TextEmbedder or TextClassifier with BERT's "
@@ -89,23 +90,21 @@ def text_signatures(model, text):
     return TextSignatures(model, reason)
 
 
-def _reason(model):
+def _reason(model, sequence_length):
     if not isinstance(model, (TextEmbedder, TextClassifier)):
         return "the model is no TextEmbedder or TextClassifier"
-    return why_not(model)
+    reason = why_not(model)
+    if reason is None and isinstance(sequence_length, (int, type(None))):
+        needed = model.preprocessor.tokenizer.num_special_tokens() + 1
+        if max_length(model, sequence_length) < needed:
+            return f"texts need a length of at least {needed}, for special tokens and one more"
+    return reason
 
 
 def max_length(model, sequence_length=None):
     """The number of ids that a model's texts are cut to."""
     limits = longest_sequence(model), model.preprocessor.sequence_length, sequence_length
-    length = min(limit for limit in limits if limit is not None)
-    needed = model.preprocessor.tokenizer.num_special_tokens() + 1
-    if length < needed:
-        raise ExportError(
-            f"Texts need a length of at least {needed}, for the special tokens and one more. "
-            f"Received: {length}. Pass a longer sequence_length, or text=False."
-        )
-    return length
+    return min(limit for limit in limits if limit is not None)
 
 
 def _classify(model, serve_text):

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 
-from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.text_graph.characters import (
     ALONE,
     CODE_POINTS,
@@ -12,7 +11,6 @@ from keras_addnorm.export.text_graph.characters import (
     PAGE,
     SPACE,
     character_table,
-    reordered,
 )
 from keras_addnorm.export.text_graph.trie import CONTINUED, FIRST, alphabet_of, make_trie
 
@@ -33,9 +31,6 @@ class WordPieceGraph:
         tokenizer: a `keras_addnorm.models.Tokenizer` with nothing that `why_not` names.
         max_length: int, ids of a text, special ones included; more are cut.
 
-    Raises:
-        ExportError: if its characters cannot be told from each other one by one.
-
     Source: WordPiece: Schuster and Nakajima, 2012; the longest match first: Song et al.,
     arXiv:2012.15524.
     """
@@ -49,17 +44,8 @@ class WordPieceGraph:
         self.added = {t["content"]: t["id"] for t in settings["added_tokens"]}
         self.prefix, self.suffix = _around(tokenizer)
         numbers = alphabet_of(model["vocab"])
-        unsure = reordered(tokenizer.tokenizer.normalizer, numbers)
-        if unsure:
-            raise ExportError(
-                "Tokens with combining marks that keep their accents depend on the order of marks, "
-                f"which the graph does not change. Received: tokens with {unsure[:5]}. Export with "
-                "text=False."
-            )
         self._trie = make_trie(model["vocab"], model["continuing_subword_prefix"], numbers)
         self._table = character_table(tokenizer.tokenizer.normalizer, numbers)
-        if len(self._trie.tokens) * self._trie.alphabet >= 2**62 or ALONE <= len(numbers):
-            raise ExportError("The vocabulary has too many characters. Export with text=False.")
 
     def __call__(self, texts, length=None):
         """Ids of texts.

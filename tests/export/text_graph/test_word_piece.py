@@ -7,7 +7,6 @@ import unicodedata
 import pytest
 import tensorflow as tf
 
-from keras_addnorm.export import ExportError
 from keras_addnorm.export.text_graph.check import ODD_TEXTS, random_texts
 from keras_addnorm.export.text_graph.word_piece import WordPieceGraph
 from keras_addnorm.models import Tokenizer
@@ -112,13 +111,6 @@ def test_bytes_that_are_no_text_are_left_out():
     graph = WordPieceGraph(word_piece(VOCABULARY), 8)
     broken, whole = graph(tf.constant([b"a\xff\xfe cat\xc3", b"a cat"]))["token_ids"].numpy()
     assert broken.tolist() == whole.tolist()
-
-
-def test_marks_whose_order_counts_are_refused():
-    # U+1D165 is a combining mark (class 216) that counts as a letter, so it is not stripped.
-    tokenizer = word_piece([*VOCABULARY, "##\U0001d165"])
-    with pytest.raises(ExportError, match="depend on the order of marks"):
-        WordPieceGraph(tokenizer, 8)
 
 
 @needs_weights
