@@ -9,6 +9,7 @@ from keras_addnorm.export.flatbuffer import Graph, pack_int4, unpack_int4
 from keras_addnorm.export.quantize import int4, weights
 from keras_addnorm.export.quantize.equalize import channel_divisors, round_inputs, rounding_gain
 from keras_addnorm.export.quantize.gptq import product_errors, round_weights, second_moments
+from keras_addnorm.export.quantize.sensitivity import most_sensitive
 from keras_addnorm.export.runtime import LiteRTModel
 from tests.export import common
 
@@ -136,20 +137,67 @@ def test_the_tied_table_of_a_masked_lm_is_looked_up_and_multiplied_in_int8(tmp_p
             assert cosine(expected[name], received[name]).mean() > 0.9
 
 
-def test_int4_tables_become_lookups_in_blocks(tmp_path):
-    data = to_bytes(tmp_path, common.encoder(hidden_dim=64))
+@pytest.mark.parametrize(("hidden_dim", "block"), [(64, 64), (32, 32), (96, 32)])
+def test_int4_tables_become_lookups_in_blocks(tmp_path, hidden_dim, block):
+    data = to_bytes(tmp_path, common.encoder(hidden_dim=hidden_dim))
     graph = Graph(int4.int4(data, [INPUTS]))
     assert not graph.find("GATHER")
     (lookup,) = graph.find("EMBEDDING_LOOKUP")
     table = graph.tensors[int(lookup.inputs[1])]
-    assert graph.dtype(lookup.inputs[1]) == "INT4" and table.quantization.details.blockSize == 32
+    assert graph.dtype(lookup.inputs[1]) == "INT4"
+    assert table.quantization.details.blockSize == block
+
+
+def two_branches():
+    """Products of which the second is three hundred times the first in the output."""
+    x = keras.Input((64,), name="x")
+    weak, strong = keras.layers.Dense(64, name="weak"), keras.layers.Dense(64, name="strong")
+    model = keras.Model(
+        x, keras.layers.Add()([weak(x), keras.layers.Activation("gelu")(strong(x))])
+    )
+    for layer, size in ((weak, 0.01), (strong, 3.0)):
+        layer.kernel.assign(size * RNG.normal(size=(64, 64)).astype("float32"))
+    return model, [{"x": RNG.normal(size=(40, 64)).astype("float32")}]
+
+
+def test_the_matrix_that_the_output_depends_on_is_the_most_sensitive(tmp_path):
+    model, samples = two_branches()
+    data = to_bytes(tmp_path, model, sequence_length=None)
+    graph = Graph(data)
+    named = {
+        graph.tensors[int(op.inputs[1])].name.decode(): int(op.inputs[1])
+        for op in graph.find("FULLY_CONNECTED")
+    }
+    strong = {tensor for name, tensor in named.items() if "strong" in name}
+    assert len(named) == 2 and len(strong) == 1
+    assert most_sensitive(graph, named.values(), samples, share=0.5) == strong
+    assert most_sensitive(graph, named.values(), samples, share=0.4) == set()
+    assert most_sensitive(graph, named.values(), samples, share=1.0) == set(named.values())
+    for tensor in named.values():
+        np.testing.assert_array_equal(graph.constant(tensor), Graph(data).constant(tensor))
+
+
+def test_int4_spends_a_share_on_int8(tmp_path):
+    model, samples = two_branches()
+    data = to_bytes(tmp_path, model, sequence_length=None)
+    errors = {}
+    for share in (0, 0.5):
+        small = int4.int4(data, samples, share=share)
+        graph = Graph(small)
+        dtypes = [graph.dtype(op.inputs[1]) for op in graph.find("FULLY_CONNECTED")]
+        assert sorted(dtypes) == (["INT4", "INT8"] if share else ["INT4", "INT4"])
+        expected, _ = run(tmp_path, data, samples[0])
+        received, _ = run(tmp_path, small, samples[0])
+        (name,) = expected
+        errors[share] = np.square(received[name] - expected[name]).mean()
+    assert errors[0.5] < 0.2 * errors[0]
 
 
 def test_gptq_makes_smaller_errors_than_rounding_to_nearest():
     mixing = RNG.normal(size=(64, 64))
     inputs = RNG.normal(size=(500, 64)) @ mixing
     matrix = RNG.normal(size=(40, 64)).astype("float32")
-    moments = second_moments(inputs)
+    moments = second_moments(inputs, damping=0.01)
     integers, scales = round_weights(matrix, moments)
     nearest, steps = weights.quantize_rows(matrix, bits=4)
     assert integers.min() >= -8 and integers.max() <= 7
@@ -165,7 +213,7 @@ def test_fitting_makes_good_for_inputs_that_are_off():
     noisy = clean * 0.8 + 0.1 * RNG.normal(size=(500, 32))
     matrix = RNG.normal(size=(16, 32)).astype("float32")
     targets = clean @ matrix.T
-    fitted = int4.fit(matrix, noisy, targets, second_moments(noisy))
+    fitted = int4.fit(matrix, noisy, targets, second_moments(noisy, damping=0.01))
     before = np.square(noisy @ matrix.T - targets).sum()
     assert np.square(noisy @ fitted.T - targets).sum() < 0.5 * before
 

@@ -91,14 +91,25 @@ def _rows(graph, sample):
 
 
 def _with_outputs(graph, tensors):
-    """The file's bytes with tensors as further outputs, which no delegate may then leave out."""
-    main = graph.model.subgraphs[0]
-    outputs = main.outputs
-    main.outputs = np.array([*outputs, *(t for t in tensors if t not in outputs)], "int32")
+    """The bytes of a file that computes tensors, and nothing behind them.
+
+    As outputs, no delegate may leave them out; most recordings are of an early layer's tensors.
+    """
+    model, main = graph.model, graph.model.subgraphs[0]
+    wanted = set(tensors)
+    last = [i for i, op in enumerate(main.operators) if not wanted.isdisjoint(map(int, op.outputs))]
+    kept = main.outputs, main.operators, model.signatureDefs
+    buffers = [tensor.buffer for tensor in main.tensors], [b.data for b in model.buffers]
+    main.outputs, model.signatureDefs = np.array(tensors, "int32"), None
+    main.operators = main.operators[: last[-1] + 1] if last else main.operators
     try:
         return graph.to_bytes()
-    finally:
-        main.outputs = outputs
+    finally:  # What nothing reads any more was taken out.
+        main.outputs, main.operators, model.signatureDefs = kept
+        for tensor, buffer in zip(main.tensors, buffers[0], strict=True):
+            tensor.buffer = buffer
+        for buffer, data in zip(model.buffers, buffers[1], strict=True):
+            buffer.data = data
 
 
 def _feed(interpreter, inputs, row, shapes):

@@ -6,14 +6,16 @@ from keras_addnorm.export.flatbuffer import Graph
 from keras_addnorm.export.quantize.calibration import record
 from keras_addnorm.export.quantize.equalize import group_by_input, round_inputs
 from keras_addnorm.export.quantize.gptq import round_weights, second_moments
+from keras_addnorm.export.quantize.sensitivity import most_sensitive
 from keras_addnorm.export.quantize.weights import require_weights, store_int8, use_integers
 
-BLOCK = 32  # columns of a table's row that share a scale
+TABLE_BLOCKS = (64, 32)  # columns of a table's row that share a scale: the first that divides it
+SHARE = 1 / 6  # of the bytes of int4 matrices: spent on int8 for the most sensitive ones
 BLOCK_CLIPS = (0.85, 1.0)
 TABLE_CLIPS = tuple(np.linspace(0.7, 1.1, 9))
 
 
-def int4(data, samples, block=None, table_block=BLOCK):
+def int4(data, samples, block=None, share=SHARE):
     """Weights as int4, matrix products in integers, embedding tables as int4 in blocks.
 
     In the order they run, each matrix is first fitted (least squares) so that its products with
@@ -27,7 +29,7 @@ def int4(data, samples, block=None, table_block=BLOCK):
             model is for, at least some thousand tokens.
         block: int, how many columns of a matrix share a scale, a multiple of 32; None for whole
             rows, with which XNNPACK is twice as fast.
-        table_block: the same of embedding tables.
+        share: float, as in `most_sensitive`: matrices that are stored as int8.
 
     Returns:
         Bytes of the quantized file.
@@ -40,20 +42,21 @@ def int4(data, samples, block=None, table_block=BLOCK):
     groups = group_by_input(graph, weights)
     fitted = {int(operator.inputs[1]) for group in groups.values() for operator in group}
     fitted &= {w.tensor for w in weights if w.values.shape[-1] % (block or 2) == 0}
+    precise = most_sensitive(source, fitted, samples, share)
     for weight in weights:
-        if _is_wide_table(graph, weight, table_block):
+        if table_block := _table_block(graph, weight):
             _store_blocks(graph, weight, table_block)
         elif weight.tensor not in fitted:
             store_int8(graph, weight)
     for tensor, operators in groups.items():
         operators = [op for op in operators if int(op.inputs[1]) in fitted]
         if operators:
-            _fit_group(source, graph, tensor, operators, samples, block)
+            _fit_group(source, graph, tensor, operators, samples, block, precise)
     return graph.to_bytes()
 
 
-def _fit_group(source, graph, tensor, operators, samples, block):
-    """Fits and rounds the matrices that read one tensor."""
+def _fit_group(source, graph, tensor, operators, samples, block, precise):
+    """Fits and rounds the matrices that read one tensor, those in `precise` to int8."""
     added = [added_to(graph, operator) for operator in operators]
     tensors = [tensor, *(other for other in added if other is not None)]
     wanted, given = record(source, tensors, samples), record(graph, tensors, samples)
@@ -66,13 +69,11 @@ def _fit_group(source, graph, tensor, operators, samples, block):
         if other is not None:
             targets = targets + wanted[other] - given[other]
         matrix = fit(matrix, inputs, targets, moments)
-        storage = (
-            {"block": block, "round_scales": round_scales, "clips": BLOCK_CLIPS} if block else {}
-        )
+        storage = _storage(weight in precise, block)
         integers, scales = round_weights(matrix, moments, **storage)
         rounded = integers * np.repeat(scales, integers.shape[1] // scales.shape[1], axis=1)
         shift = targets.mean(axis=0) - rounded @ mean
-        _store_matrix(graph, weight, integers, scales, block)
+        _store_matrix(graph, weight, integers, scales, storage)
         use_integers(graph, operator)
         _add_bias(graph, operator, shift)
 
@@ -117,9 +118,18 @@ def round_scales(scales):
     return bits.astype("uint32").view("float32")
 
 
-def _store_matrix(graph, weight, integers, scales, block):
-    graph.set_constant(weight, integers, "INT4", scales=None if block else scales[:, 0])
-    if block:
+def _storage(precise, block):
+    """Arguments of `round_weights`: whole rows in int8 or int4, or blocks in int4."""
+    if precise:
+        return {"bits": 8, "clips": (1.0,)}
+    return {"block": block, "round_scales": round_scales, "clips": BLOCK_CLIPS} if block else {}
+
+
+def _store_matrix(graph, weight, integers, scales, storage):
+    in_blocks = "block" in storage
+    dtype = "INT8" if storage.get("bits") == 8 else "INT4"
+    graph.set_constant(weight, integers, dtype, scales=None if in_blocks else scales[:, 0])
+    if in_blocks:
         graph.set_blocks(weight, scales)
 
 
@@ -134,11 +144,14 @@ def _add_bias(graph, operator, bias):
     operator.inputs = inputs
 
 
-def _is_wide_table(graph, weight, block):
+def _table_block(graph, weight):
+    """Columns that share a scale in a table that lookups alone read; None for other weights."""
     only = weight.lookups and not (weight.matrices or weight.slices or weight.others)
-    if not only or weight.values.ndim != 2 or weight.values.shape[1] % block:
-        return False
-    return all(graph.dtype(operator.inputs[1]) == "INT32" for operator in weight.lookups)
+    if not only or weight.values.ndim != 2:
+        return None
+    if any(graph.dtype(operator.inputs[1]) != "INT32" for operator in weight.lookups):
+        return None
+    return next((block for block in TABLE_BLOCKS if weight.values.shape[1] % block == 0), None)
 
 
 def _store_blocks(graph, weight, block):
