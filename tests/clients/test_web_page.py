@@ -34,10 +34,9 @@ def embed(reference, texts):
 
 def start(folder, port=0):
     """Starts `keras-addnorm demo`; returns the process and the first line that it prints."""
-    code = "import sys, keras_addnorm_cli; sys.exit(keras_addnorm_cli.main())"
     options = ["--port", str(port), "--folder", str(folder)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "demo", *options],
+        [sys.executable, "-m", "keras_addnorm.cli", "demo", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
