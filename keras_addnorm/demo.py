@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import pathlib
+import shlex
 import shutil
 
 from keras_addnorm import files
@@ -62,7 +63,8 @@ def _check_runtime(folder):
     if found != f"version {wanted}":
         raise FileNotFoundError(
             f"The page runs on LiteRT.js {wanted}, which comes from npm. Received: {found}. "
-            f"Run `npm ci --prefix {folder}` (npm is a part of Node.js), then start this again."
+            f"Run `npm ci --prefix {shlex.quote(str(folder))}` (npm is a part of Node.js), then "
+            "start this again."
         )
 
 

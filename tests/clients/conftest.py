@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_addnorm import export, zoo
 
 ROOT = pathlib.Path(__file__).parents[2]
 SENTENCES = ROOT / "examples" / "data" / "sentences.txt"
+DRIVERS = pathlib.Path(__file__).with_name("web")
 TIMEOUT = 600  # seconds that a client may take for one request
 
 
@@ -56,6 +58,27 @@ def ask(tmp_path):
         return json.loads(reply.read_text(encoding="utf-8"))
 
     return ask
+
+
+@pytest.fixture(scope="session")
+def drive(tmp_path_factory):
+    """Runs a driver of `tests/clients/web` in node on a request; returns its reply."""
+    packages = ROOT / ".clients" / "web"
+    chromium = shutil.which("chromium")
+    assert (packages / "node_modules").is_dir(), "run `make .clients/web/installed`"
+    assert chromium, "chromium is not installed: apt-get install chromium"
+
+    def drive(driver, **request):
+        folder = tmp_path_factory.mktemp("drive")
+        asked, reply = folder / "request.json", folder / "reply.json"
+        request |= {"packages": str(packages), "chromium": chromium}
+        asked.write_text(json.dumps(request), encoding="utf-8")
+        command = ["node", DRIVERS / f"{driver}.mjs", asked, reply]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
+        assert run.returncode == 0, run.stderr[-3000:]
+        return json.loads(reply.read_text(encoding="utf-8"))
+
+    return drive
 
 
 @pytest.fixture(scope="session")

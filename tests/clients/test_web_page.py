@@ -9,49 +9,34 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from tokenizers import Tokenizer
 
+from keras_addnorm import export
+from keras_addnorm.demo import make_server
+
 ROOT = pathlib.Path(__file__).parents[2]
-DRIVERS = pathlib.Path(__file__).with_name("web")
 SCREENSHOTS = ROOT / ".clients" / "screenshots"
 QUERY = "a pet that takes a nap"
 # The same int8 products in another instruction set: sums of floats round in another order, and one
 # that moves past a step of the quantization moves by all of it.
-TOLERANCE = 0.02
-MIN_COSINE = 0.999
+TOLERANCE, MIN_COSINE = 0.02, 0.998
+EXACT = 1e-5  # of the float32 file, where nothing is rounded to steps
 
 
-@pytest.fixture(scope="session")
-def drive(tmp_path_factory):
-    """Runs a driver of `tests/clients/web` in node on a request; returns its reply."""
-    packages = ROOT / ".clients" / "web"
-    chromium = shutil.which("chromium")
-    assert (packages / "node_modules").is_dir(), "run `make .clients/web/installed`"
-    assert chromium, "chromium is not installed: apt-get install chromium"
-
-    def drive(driver, **request):
-        folder = tmp_path_factory.mktemp("drive")
-        asked, reply = folder / "request.json", folder / "reply.json"
-        request |= {"packages": str(packages), "chromium": chromium}
-        asked.write_text(json.dumps(request), encoding="utf-8")
-        command = ["node", DRIVERS / f"{driver}.mjs", asked, reply]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        assert run.returncode == 0, run.stderr[-3000:]
-        return json.loads(reply.read_text(encoding="utf-8"))
-
-    return drive
+def embed(reference, texts):
+    return np.stack([reference.embed(text) for text in texts])
 
 
 def start(folder, port=0):
     """Starts `keras-addnorm demo`; returns the process and the first line that it prints."""
-    code = "import sys, keras_addnorm_cli; sys.exit(keras_addnorm_cli.main())"
     options = ["--port", str(port), "--folder", str(folder)]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "demo", *options],
+        [sys.executable, "-m", "keras_addnorm.cli", "demo", *options],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -153,14 +138,29 @@ def test_the_ranking_of_python(seen, ranked):
 
 
 def test_the_embeddings_of_python(seen, reference, sentences):
-    received = np.array(seen["online"]["embeddings"])
-    expected = np.stack([reference.embed(text) for text in sentences])
+    received, expected = np.array(seen["online"]["embeddings"]), embed(reference, sentences)
     assert received.shape == (100, 384)
     error = np.abs(received - expected).max()
     cosine = (received * expected).sum(-1).min()
     print(f"error {error:.2e}, cosine {cosine:.6f}, ms {seen['online']['milliseconds']}")
     assert error < TOLERANCE and cosine > MIN_COSINE
     assert np.abs(np.linalg.norm(received, axis=-1) - 1).max() < 1e-5
+
+
+def test_a_float32_bundle(seen, drive, embedder, sentences, tmp_path):
+    site = tmp_path / "site"
+    shutil.copytree(seen["folder"], site, ignore=shutil.ignore_patterns("bundle"), symlinks=True)
+    export.to_text_bundle(embedder, site / "bundle", quantization="float32", lengths=(16, 64))
+    with make_server(site, 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        page = drive("page", url=url, query=QUERY, texts=sentences, screenshots=str(tmp_path))
+        server.shutdown()
+    assert page["troubles"] == []
+    received, expected = np.array(page["embeddings"]), embed(Reference(site / "bundle"), sentences)
+    error = np.abs(received - expected).max()
+    print(f"float32: error {error:.2e}, ms {page['milliseconds']}")
+    assert error < EXACT
 
 
 def test_the_keyboard_is_enough(seen):
