@@ -192,10 +192,11 @@ def test_the_first_example_runs_as_it_stands():
 
 
 def test_files_that_the_readme_names_exist():
-    links = re.findall(r"\]\(([^)h][^)]*)\)", README)
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)h][^)]*)\)", prose)
     assert "docs/encoder.svg" in links
     for link in links:
-        assert (ROOT / link).is_file(), link
+        assert (ROOT / link).exists(), link
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
