@@ -235,3 +235,11 @@ def test_import_for_another_image_size(run, tmp_path):
     assert zoo.load(out).image_shape == (8, 8, 3)
     again = ("import", out, tmp_path / "n.keras", "--image-size", "8")
     assert_error(run(*again), "has the image size it was saved with", "Leave it out")
+
+
+@pytest.mark.parametrize("command", ["export", "bundle"])
+def test_the_help_names_every_recipe(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in export.RECIPES)
