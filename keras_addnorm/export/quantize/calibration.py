@@ -100,12 +100,15 @@ def _with_outputs(graph, tensors):
     last = [i for i, op in enumerate(main.operators) if not wanted.isdisjoint(map(int, op.outputs))]
     kept = main.outputs, main.operators, model.signatureDefs
     buffers = [tensor.buffer for tensor in main.tensors], [b.data for b in model.buffers]
+    notes = model.metadata, model.buffers
     main.outputs, model.signatureDefs = np.array(tensors, "int32"), None
+    model.buffers = list(model.buffers)  # Notes of this file are put behind them.
     main.operators = main.operators[: last[-1] + 1] if last else main.operators
     try:
         return graph.to_bytes()
     finally:  # What nothing reads any more was taken out.
         main.outputs, main.operators, model.signatureDefs = kept
+        model.metadata, model.buffers = notes
         for tensor, buffer in zip(main.tensors, buffers[0], strict=True):
             tensor.buffer = buffer
         for buffer, data in zip(model.buffers, buffers[1], strict=True):
