@@ -45,4 +45,6 @@ def test_the_embedder(drive, minilm, embedder, sentences, served, quantization, 
     print(f"{quantization}: error {np.abs(received - expected).max():.1e}")
     assert np.abs(received - expected).max() < tolerance
     assert (received * expected).sum(-1).min() > 1 - tolerance / 8
-    assert [t for t in seen["troubles"] if not t.startswith("console: ")] == []
+    # MediaPipe writes its notes where errors go, and reports its use to its makers.
+    known = ("console: ", "elsewhere: https://odml.")
+    assert [t for t in seen["troubles"] if not t.startswith(known)] == []

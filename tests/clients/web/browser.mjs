@@ -10,6 +10,8 @@ const FLAGS = [
   ...["--disable-background-networking", "--disable-component-update", "--disable-sync"],
 ];
 
+const HERE = /^(http:\/\/127\.0\.0\.1[:/]|blob:|data:)/;
+
 /** Does `work(context, request, troubles)` in a browser, and writes what it returns. */
 export async function drive(work) {
   const [asked, reply] = process.argv.slice(2);
@@ -24,6 +26,7 @@ export async function drive(work) {
   });
   try {
     const troubles = [];
+    await context.route((url) => !HERE.test(url.href), (route) => route.abort());
     context.on("page", (page) => watch(page, troubles));
     const result = await work(context, request, troubles);
     writeFileSync(reply, JSON.stringify({ ...result, troubles }));
@@ -33,15 +36,17 @@ export async function drive(work) {
   }
 }
 
-/** Notes all that a user would call an error, and every request to another host. */
+/** Notes all that a user would call an error, and every request to another host, which is not let through. */
 function watch(page, troubles) {
   page.on("console", (message) => {
     if (message.type() === "error") troubles.push(`console: ${message.text()}`);
   });
   page.on("pageerror", (error) => troubles.push(`exception: ${error}`));
-  page.on("requestfailed", (r) => troubles.push(`failed: ${r.url()} ${r.failure()?.errorText}`));
+  page.on("requestfailed", (r) => {
+    if (HERE.test(r.url())) troubles.push(`failed: ${r.url()} ${r.failure()?.errorText}`);
+  });
   page.on("request", (r) => {
-    if (!/^(http:\/\/127\.0\.0\.1[:/]|blob:|data:)/.test(r.url())) troubles.push(`host: ${r.url()}`);
+    if (!HERE.test(r.url())) troubles.push(`elsewhere: ${r.url()}`);
   });
   page.on("response", (r) => {
     if (r.status() >= 400) troubles.push(`status ${r.status()}: ${r.url()}`);
