@@ -1,6 +1,6 @@
 """Embeds real sentences with text bundles, sentence-transformers and fastembed, in turns.
 
-    make text-results
+    make text-results, or: python benchmarks/text.py [--sections start_up,speed] [--keep]
 
 Writes `benchmarks/results/text.json` and the table in README.md that is made from it. Start-up is
 the time of a whole process that imports the library, loads all-MiniLM-L6-v2 and embeds one
@@ -34,7 +34,8 @@ WORKER = ROOT / "benchmarks" / "peers" / "text_worker.py"
 MARKS = ("<!-- text: made by benchmarks/text.py -->", "<!-- text: end -->")
 NOT_YET = "Not measured yet: `make text-results`."
 REFERENCE = "sentence-transformers float32"
-SENTENCES, ROUNDS, STARTS = 256, 5, 9
+SECTIONS = ("start_up", "speed")  # One that is not asked for keeps its figures.
+SENTENCES, ROUNDS, STARTS = 256, 3, 5
 VERSIONS = """
 import importlib.metadata as m, json, sys
 print(json.dumps({name: m.version(name) for name in sys.argv[1:]}))
@@ -137,36 +138,34 @@ def stop(process):
     process.wait()
 
 
-def measure(rows, sentences, rounds, starts, progress):
-    """The figures of all libraries; each round runs all of them in turn."""
-    started = {row.name: [] for row in rows}
-    for number in range(starts + 1):  # The first reads the files from the disk.
-        progress(f"starting, round {number + 1} of {starts + 1}")
+def start_up(rows, progress, rounds=STARTS):
+    """Seconds of a start of each library: the median of rounds that start all of them in turn."""
+    seconds = {row.name: [] for row in rows}
+    for number in range(rounds + 1):  # The first reads the files from the disk.
+        progress(f"starting, round {number + 1} of {rounds + 1}")
         for row in rows:
-            process, seconds = row.start()
+            process, taken = row.start()
             stop(process)
-            if number:
-                started[row.name].append(seconds)
+            seconds[row.name] += [taken] if number else []
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {"rounds": rounds, "seconds": medians}
+
+
+def speed(rows, sentences, progress, rounds=ROUNDS):
+    """Sentences a second and cosines of each library, in rounds that run all of them in turn."""
     processes = {row.name: row.start()[0] for row in rows}
-    times, embeddings = {row.name: [] for row in rows}, {}
+    seconds, embeddings = {row.name: [] for row in rows}, {}
     for number in range(rounds + 1):  # The first warms up.
         progress(f"embedding, round {number + 1} of {rounds + 1}")
         for name, process in processes.items():
-            embeddings[name], seconds = ask(process, sentences)
-            if number:
-                times[name].append(seconds)
+            embeddings[name], taken = ask(process, sentences)
+            seconds[name] += [taken] if number else []
     for process in processes.values():
         stop(process)
-    return [
-        {
-            "library": row.name,
-            "start_seconds": statistics.median(started[row.name]),
-            "sentences_per_second": len(sentences) / statistics.median(times[row.name]),
-            **cosines(embeddings[row.name], embeddings[REFERENCE]),
-            "versions": row.versions(),
-        }
-        for row in rows
-    ]
+    rates = {name: len(sentences) / statistics.median(x) for name, x in seconds.items()}
+    same = {name: cosines(found, embeddings[REFERENCE]) for name, found in embeddings.items()}
+    facts = {"count": len(sentences), "how": texts.HOW}
+    return {"rounds": rounds, "sentences": facts, "per_second": rates, "cosines": same}
 
 
 def cosines(ours, theirs):
@@ -184,16 +183,12 @@ def markdown_table(results):
         "| library | start-up, s | sentences/s | worst cosine | mean cosine |",
         "|---|---|---|---|---|",
     ]
-    for row in results["rows"]:
-        name = row["library"]
-        name = f"**{name}**" if name.startswith("keras_addnorm") else name
-        cosine = ("–", "–")
-        if row["library"] != REFERENCE:
-            cosine = f"{row['min_cosine']:.4f}", f"{row['mean_cosine']:.4f}"
-        lines.append(
-            f"| {name} | {row['start_seconds']:.2f} | {row['sentences_per_second']:.0f} | "
-            f"{cosine[0]} | {cosine[1]} |"
-        )
+    for name, seconds in results["start_up"]["seconds"].items():
+        rate, same = results["speed"]["per_second"][name], results["speed"]["cosines"][name]
+        worst, mean = (f"{same[key]:.4f}" for key in ("min_cosine", "mean_cosine"))
+        worst, mean = ("–", "–") if name == REFERENCE else (worst, mean)
+        shown = f"**{name}**" if name.startswith("keras_addnorm") else name
+        lines.append(f"| {shown} | {seconds:.2f} | {rate:.0f} | {worst} | {mean} |")
     return "\n".join(lines)
 
 
@@ -201,23 +196,28 @@ def main():
     """Measures, and writes the results and the README's table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--keep", action="store_true", help="keep the bundles of an earlier run")
+    parser.add_argument("--sections", default=",".join(SECTIONS), metavar="NAME,NAME")
     args = parser.parse_args()
+    asked = args.sections.split(",")
+    if not set(asked) <= set(SECTIONS):
+        parser.error(f"--sections are {', '.join(SECTIONS)}. Received: {args.sections}.")
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     with quiet() as terminal, Console(file=terminal).status("starting TensorFlow") as status:
-        folder = checkpoint() if args.keep else make_bundles(status.update)
-        sentences = texts.sentences(SENTENCES)
-        rows = measure(libraries(folder), sentences, ROUNDS, STARTS, status.update)
-    results = {
+        rows = libraries(checkpoint() if args.keep else make_bundles(status.update))
+        if "start_up" in asked:
+            results["start_up"] = start_up(rows, status.update)
+        if "speed" in asked:
+            results["speed"] = speed(rows, texts.sentences(SENTENCES), status.update)
+    results |= {
         "model": "all-MiniLM-L6-v2",
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
-        "sentences": {"count": len(sentences), "how": texts.HOW},
-        "rounds": ROUNDS,
-        "starts": STARTS,
-        "rows": rows,
+        "versions": {name: v for row in rows for name, v in row.versions().items()},
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    write_table(MARKS, markdown_table(results))
-    print(markdown_table(results))
+    if set(SECTIONS) <= results.keys():
+        write_table(MARKS, markdown_table(results))
+        print(markdown_table(results))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ options run it elsewhere, such as --runner=FlinkRunner or --runner=DataflowRunne
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import sys
@@ -97,7 +98,11 @@ def read_shard(shard, column):
     with files.open(shard["path"]) as file:
         if "group" in shard:
             group = pq.ParquetFile(file).read_row_group(shard["group"], columns=[column])
-            return shard, group[column].to_pylist()
+            texts = group[column].to_pylist()
+            if None in texts:
+                row = shard["id"] + texts.index(None)
+                raise ValueError(f"{shard['path']}: {column!r} is null in row {row}. Fill it in.")
+            return shard, texts
         file.seek(shard["start"])
         block = file.read(shard["bytes"]).decode()
         return shard, [line.rstrip("\r") for line in block.removesuffix("\n").split("\n")]
@@ -118,22 +123,28 @@ def finished(out):
     return {metadata.path.replace("\\", "/").rsplit("/", 1)[1] for metadata in found}
 
 
-def begin(out, shards):
-    """Keeps the plan in OUT, where another one would mix two corpora; the names that are left."""
-    path, text = files.join(out, "plan.json"), json.dumps(shards, indent=1)
+def begin(out, shards, bundle, column):
+    """Keeps the plan in OUT, where another would mix corpora or models; what is left of it."""
+    with files.open(files.join(bundle, "manifest.json")) as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    path = files.join(out, "plan.json")
+    text = json.dumps({"manifest": digest, "column": column, "shards": shards}, indent=1)
     if files.exists(path):
         with files.open(path) as file:
             if file.read().decode() != text:
-                sys.exit(f"error: {out} holds other inputs or shards. Choose another OUT.")
+                sys.exit(f"error: {out} holds another plan: inputs, shards or bundle differ.")
         drafts = files.match([files.join(out, "draft-*")])[0].metadata_list
         if drafts:
             files.delete([metadata.path for metadata in drafts])
     else:
         if not files.exists(out):
             files.mkdirs(out)
-        with files.create(path) as file:
+        draft = files.join(out, f"draft-{uuid.uuid4().hex}")
+        with files.create(draft) as file:
             file.write(text.encode())
-    return [shard for shard in shards if shard["name"] not in finished(out)]
+        files.rename([draft], [path])
+    done = finished(out)
+    return [shard for shard in shards if shard["name"] not in done]
 
 
 def show_progress(out, shards, stop):
@@ -158,7 +169,7 @@ def main():
     options = PipelineOptions(others)
     options.view_as(SetupOptions).save_main_session = True
     shards = plan(args.inputs, args.shard_lines)
-    left, stop = begin(args.out, shards), threading.Event()
+    left, stop = begin(args.out, shards, args.bundle, args.column), threading.Event()
     shown = threading.Thread(target=show_progress, args=(args.out, shards, stop))
     shown.start()
     try:

@@ -7,17 +7,21 @@ import pathlib
 import shlex
 import shutil
 
-from keras_addnorm import files
 from keras_addnorm.export import to_text_bundle
+from keras_addnorm.export.bundle import MODEL, TOKENIZER, VECTORS
+from keras_addnorm.text import BundleError
+from keras_addnorm.text.bundle import MAX_MODEL_BYTES, open_bundle
+from keras_addnorm.text.engine import read_signatures
 from keras_addnorm.zoo import load
 
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost")
 SOURCE, LICENSE = "minilm", "Apache-2.0"
 LENGTHS = (16, 64, 128)  # LiteRT.js cannot resize inputs.
-MAX_MANIFEST = 2**20  # bytes
 
 PAGE = pathlib.Path(__file__).with_name("web")  # in a clone a link to examples/web
 SUFFIXES = (".html", ".css", ".js", ".json", ".svg")
+MARK = '"keras-addnorm-web"'  # the name of the page in its package.json
 RUNTIME = "node_modules/@litertjs/core"
 
 
@@ -33,6 +37,7 @@ def prepare(folder, progress):
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    _refuse_foreign(folder)
     for path in sorted(PAGE.iterdir()):
         if path.suffix in SUFFIXES:
             shutil.copyfile(path, folder / path.name)
@@ -48,6 +53,17 @@ def prepare(folder, progress):
             license=LICENSE,
             overwrite=True,
             progress=progress,
+        )
+
+
+def _refuse_foreign(folder):
+    """Raises if the page would overwrite what is not the page."""
+    taken = [p.name for p in PAGE.iterdir() if p.suffix in SUFFIXES and (folder / p.name).exists()]
+    mark = folder / "package.json"
+    if taken and not (mark.is_file() and MARK in mark.read_text("utf-8", "replace")):
+        raise FileExistsError(
+            f"The page is written to an empty folder, or over itself. Received: {folder}, with a "
+            f"{taken[0]} that is not of the page. Pass another --folder."
         )
 
 
@@ -68,24 +84,16 @@ def _check_runtime(folder):
         )
 
 
-def is_whole(bundle):
+def is_whole(folder):
     """Whether a folder is a bundle for the page, with the very files that its manifest names."""
     try:
-        with open(bundle / "manifest.json", "rb") as file:
-            manifest = json.loads(file.read(MAX_MANIFEST))
-        lengths = [signature["length"] for signature in manifest["model"]["signatures"]]
-        if sorted(lengths) != sorted(LENGTHS) or manifest["task"] != "embed":
-            return False
-        return all(_is_right(bundle, *item) for item in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        bundle = open_bundle(folder, "embed")
+        signatures = read_signatures(bundle.manifest.section("model"))
+        for name in {*bundle.files, MODEL, TOKENIZER, VECTORS}:
+            bundle.read(name, MAX_MODEL_BYTES)
+    except BundleError:
         return False
-
-
-def _is_right(bundle, name, entry):
-    path = bundle / name
-    if pathlib.Path(name).name != name or path.stat().st_size != entry["bytes"]:
-        return False
-    return files.size_and_digest(path) == (entry["bytes"], entry["sha256"])
+    return [signature.length for signature in signatures] == sorted(LENGTHS)
 
 
 def make_server(folder, port):
@@ -108,7 +116,7 @@ def make_server(folder, port):
         return Server((HOST, port), handler)
     except OSError as error:
         raise OSError(
-            f"Port {port} of {HOST} is to be had by one program only. Received: "
+            f"Port {port} of {HOST} must be free and allowed. Received: "
             f"{error.strerror}. Pass another --port, or 0 for a free one."
         ) from error
 
@@ -146,6 +154,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_header("Cache-Control", "no-cache")  # Kept, but asked for each time.
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
+
+    def send_head(self):
+        host = self.headers.get("Host") or ""
+        if host.rpartition(":")[0] not in NAMES and host not in NAMES:
+            self.send_error(421)  # Another site let its name point here.
+            return None
+        return super().send_head()
 
     def list_directory(self, path):
         self.send_error(404)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-import tempfile
 
 
 @contextlib.contextmanager
@@ -15,7 +14,10 @@ def quiet():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink, os.fdopen(saved, "w", encoding="utf-8") as terminal:
+    with (
+        os.fdopen(saved, "w", encoding="utf-8", errors="backslashreplace") as terminal,
+        open(os.devnull, "wb") as sink,
+    ):
         os.dup2(sink.fileno(), 2)
         try:
             yield terminal

@@ -2,11 +2,11 @@
 
 `keras.saving.load_model` finds a class only if the module that registers it was imported, so
 `import keras_addnorm` is enough to load our `.keras` files. But that import also stands before
-`keras_addnorm.text` and the command line, which run where Keras is not wanted or not even
-installed, and it costs seconds. So the classes, all in `keras_addnorm.models` and what it imports,
-are registered when there is a Keras to register them with: at once where Keras is loaded already,
-else by a finder in `sys.meta_path`, which leaves all work to the finders behind it and only adds
-that step after the module has run.
+`keras_addnorm.text`, which runs where Keras is not wanted or not even installed, and before the
+command line's own help, and it costs seconds. So the classes, all in `keras_addnorm.models` and
+what it imports, are registered when there is a Keras to register them with: at once where Keras is
+loaded already, else by a finder in `sys.meta_path`, which leaves all work to the finders behind it
+and only adds that step after the module has run.
 
 The step must wait for what is half-way loaded: where `keras_hub` or `keras_addnorm.layers` is what
 loads Keras, `models` cannot be imported before these are complete. So it comes after each of
@@ -50,8 +50,9 @@ class _Finder:
     def find_spec(self, name, path=None, target=None):
         if name not in ORDER[:-1]:
             return None
-        for finder in sys.meta_path:
-            find = None if finder is self else getattr(finder, "find_spec", None)
+        finders = list(sys.meta_path)
+        for finder in finders[finders.index(self) + 1 :]:
+            find = getattr(finder, "find_spec", None)
             spec = find(name, path, target) if find else None
             if spec is not None:
                 if hasattr(spec.loader, "exec_module"):
@@ -67,6 +68,8 @@ class _Loader:
         self._loader = loader
 
     def __getattr__(self, name):
+        if name == "_loader":  # While it is copied, before it has one.
+            raise AttributeError(name)
         return getattr(self._loader, name)
 
     def create_module(self, spec):

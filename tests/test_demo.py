@@ -18,9 +18,9 @@ def site(tmp_path):
     with demo.make_server(tmp_path, 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
-        def get(path):
+        def get(path, **headers):
             connection = http.client.HTTPConnection(demo.HOST, server.server_port, timeout=10)
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read()
 
@@ -77,6 +77,15 @@ def test_only_this_machine_is_served(tmp_path):
         assert server.server_address[0] == "127.0.0.1"
 
 
+def test_names_that_other_sites_let_point_here(site):
+    folder, get = site
+    (folder / "a.json").write_text("{}")
+    for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example"):
+        assert get("/a.json", Host=host)[0] == 421
+    for host in ("127.0.0.1", "127.0.0.1:8000", "localhost:8000"):
+        assert get("/a.json", Host=host)[0] == 200
+
+
 def test_a_whole_bundle(bundle):
     assert demo.is_whole(bundle)
 
@@ -102,13 +111,17 @@ def spoil(manifest, kind):
         manifest["model"]["signatures"][0]["length"] = None
     elif kind == "task":
         manifest["task"] = "classify"
+    elif kind == "another version":
+        manifest["version"] = 99
     elif kind == "no files":
-        del manifest["files"]
+        manifest["files"] = {}
     elif kind == "no digest":
         manifest["files"]["model.tflite"] = []
 
 
-@pytest.mark.parametrize("kind", ["outside", "any length", "task", "no files", "no digest"])
+@pytest.mark.parametrize(
+    "kind", ["outside", "any length", "task", "another version", "no files", "no digest"]
+)
 def test_other_manifests(bundle, kind):
     (bundle.parent / "secret").write_bytes(b"")
     manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
@@ -142,6 +155,14 @@ def test_without_litert_js(capfd, tmp_path):
     # What that command needs is there, and the page.
     names = {path.name for path in folder.iterdir()}
     assert names >= {"package.json", "package-lock.json", "index.html", "app.js", "sentences.json"}
+
+
+def test_a_folder_of_somebody_else_is_left_alone(capfd, tmp_path):
+    (tmp_path / "index.html").write_text("mine")
+    line = command(capfd, "--folder", tmp_path, "--port", 0)
+    assert f"{tmp_path}, with a index.html that is not of the page" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert (tmp_path / "index.html").read_text() == "mine"
 
 
 def test_with_another_litert_js(capfd, tmp_path):

@@ -34,6 +34,12 @@ ORDERS = {
     "commands": "import keras_addnorm.commands",
     "text, keras": "import keras_addnorm.text, keras",
     "reloaded": "import importlib, keras_addnorm\nimportlib.reload(keras_addnorm)\nimport keras",
+    "imported anew": "import keras_addnorm, sys\n"
+    "for name in [x for x in sys.modules if x.split('.')[0] == 'keras_addnorm']:\n"
+    "    del sys.modules[name]\n"
+    "import keras_addnorm, keras",
+    "the loader copied": "import copy, importlib.util, keras_addnorm\n"
+    "copy.copy(importlib.util.find_spec('keras').loader)\nimport keras",
     "found before it is loaded": "import importlib.util, keras_addnorm\n"
     "importlib.util.find_spec('keras')\nimport keras",
     "threads": """

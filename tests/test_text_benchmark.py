@@ -39,9 +39,12 @@ def test_a_library_is_measured(script, tmp_path):
     found, _ = script.ask(process, sentences)
     script.stop(process)
     np.testing.assert_allclose(found, Embedder(tmp_path / "b").embed(sentences), atol=1e-6)
-    (result,) = script.measure([row], sentences, 2, 1, lambda step: None)
-    assert result["min_cosine"] == pytest.approx(1) and result["sentences_per_second"] > 0
-    assert result["versions"] == {"numpy": np.__version__}
+    assert row.versions() == {"numpy": np.__version__}
+    started = script.start_up([row], lambda step: None, rounds=1)
+    assert started["rounds"] == 1 and started["seconds"][row.name] > 0
+    result = script.speed([row], sentences, lambda step: None, rounds=2)
+    assert result["per_second"][row.name] > 0 and result["sentences"]["count"] == 3
+    assert result["cosines"][row.name]["min_cosine"] == pytest.approx(1)
 
 
 def test_a_library_that_does_not_run_is_named(script, tmp_path):
@@ -58,9 +61,16 @@ def test_cosines(script):
 
 
 def test_the_table(script):
-    row = {"start_seconds": 0.5, "sentences_per_second": 99.6, "min_cosine": 0.9, "mean_cosine": 1}
-    rows = [{"library": "keras_addnorm x", **row}, {"library": script.REFERENCE, **row}]
-    assert script.markdown_table({"rows": rows}).splitlines()[2:] == [
+    names = ("keras_addnorm x", script.REFERENCE)
+    same = {"min_cosine": 0.9, "mean_cosine": 1.0}
+    results = {
+        "start_up": {"seconds": dict.fromkeys(names, 0.5)},
+        "speed": {
+            "per_second": dict.fromkeys(names, 99.6),
+            "cosines": dict.fromkeys(names, same),
+        },
+    }
+    assert script.markdown_table(results).splitlines()[2:] == [
         "| **keras_addnorm x** | 0.50 | 100 | 0.9000 | 1.0000 |",
         "| sentence-transformers float32 | 0.50 | 100 | – | – |",
     ]

@@ -2,10 +2,12 @@
 
     python make_sentence_transformers.py CHECKPOINT OUT
 
-fastembed downloads such a folder; its own for this model is in float32 too. It pools and
-normalizes by itself.
+fastembed downloads such a folder, pools and normalizes by itself. The checkpoint's tokenizer asks
+to pad every text to 128 tokens; that is taken out, so that fastembed pads to the longest
+of a batch.
 """
 
+import json
 import pathlib
 import shutil
 import sys
@@ -48,6 +50,8 @@ def main(checkpoint, out):
     )
     for name in COPIED:
         shutil.copyfile(pathlib.Path(checkpoint) / name, folder / name)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "padding": None}))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def _metadata(specs):
 
 def _tensor(received, spec):
     if spec.dtype == tf.string:
-        return tf.constant(StringCodec.decode_input(received))
+        return tf.constant(StringCodec.decode_input(received), tf.string)
     try:
         return tf.constant(NumpyCodec.decode_input(received).astype(spec.dtype.as_numpy_dtype))
     except ValueError as error:

@@ -107,8 +107,13 @@ async function embedCorpus() {
 /** Pages are kept by a service worker; the model is fetched through it, so that it is kept too. */
 async function keepForOffline() {
   if (!("serviceWorker" in navigator)) return false;
-  await navigator.serviceWorker.register("service-worker.js");
-  await navigator.serviceWorker.ready;
+  const registration = await navigator.serviceWorker.register("service-worker.js");
+  const worker = registration.installing ?? registration.waiting;
+  if (worker && !registration.active) {
+    // `ready` would wait for ever for one that cannot be installed, as where storage is full.
+    await new Promise((resolve) => worker.addEventListener("statechange", resolve, { once: true }));
+    if (worker.state === "redundant") return false;
+  }
   if (!navigator.serviceWorker.controller) {
     await new Promise((resolve) => {
       navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });

@@ -14,6 +14,9 @@ const MODULES = [
   "node_modules/@litertjs/wasm-utils/dist/index.js",
 ];
 
+// Another program may be served from this address later: what is not of this page is left alone.
+const OURS = /^([a-z-]+\.(html|css|js|json|svg)|bundle\/.*|node_modules\/@litertjs\/.*)?$/;
+
 self.addEventListener("install", (event) => {
   self.skipWaiting();
   event.waitUntil(caches.open(KEPT).then((cache) => cache.addAll([...PAGE, ...MODULES])));
@@ -23,7 +26,9 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
-  if (event.request.method !== "GET" || url.origin !== self.location.origin) return;
+  const base = new URL("./", self.location).href;
+  if (event.request.method !== "GET" || !url.href.startsWith(base)) return;
+  if (!OURS.test((url.origin + url.pathname).slice(base.length))) return;
   event.respondWith(url.searchParams.has("sha256") ? kept(event) : fresh(event));
 });
 

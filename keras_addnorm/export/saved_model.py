@@ -63,7 +63,8 @@ def to_saved_model(
         model: a built functional Keras model, such as a `TransformerEncoder` or `TextEmbedder`.
         path: the directory; `<path>.report.json` and, where the model has a tokenizer,
             `<path>.tokenizer.json` are written beside it.
-        sequence_length: int, or None (default) for any length.
+        sequence_length: int, or None (default) for any length up to the model's longest. More are
+            an error on CPUs, but not under XLA, which takes the last position for those beyond.
         batch_size: int, or None (default) for any batch.
         text: None (default) for signatures of strings where the tokenizer can be written as a
             graph; True to raise an error where it cannot; False for none. The report's `text`

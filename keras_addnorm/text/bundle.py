@@ -109,7 +109,7 @@ def open_bundle(folder, task):
 def _entry(files, name):
     # Of Windows too: "a\\b" and "C:x" are no plain names there.
     plain = pathlib.PureWindowsPath(name).name == name and pathlib.PurePosixPath(name).name == name
-    if not plain or name in ("", ".", "..") or "\0" in name:
+    if not plain or name in ("", ".", "..") or not name.isprintable():
         raise files.error(f"names a file outside the bundle: {name!r}")
     entry = files.section(name)
     return entry.whole("bytes", 0, MAX_MODEL_BYTES), entry.get("sha256", str)
@@ -118,10 +118,8 @@ def _entry(files, name):
 def _read_file(path, limit):
     """The bytes of a regular file; BundleError if there are more than `limit`, or none."""
     try:
-        # A pipe would block when it is opened.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
-        with open(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
+        with open(path, "rb", buffering=0, opener=_open) as file:
+            status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise BundleError(f"{path} is no regular file. {BROKEN}")
             if status.st_size > limit:
@@ -134,7 +132,9 @@ def _read_file(path, limit):
         raise BundleError(f"{path} cannot be read: {error.strerror}. {BROKEN}") from error
 
 
-_BINARY = getattr(os, "O_BINARY", 0)
+def _open(path, flags):
+    """Opens without waiting, as a pipe would make it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _read_exactly(file, size):

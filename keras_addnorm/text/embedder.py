@@ -7,7 +7,7 @@ from keras_addnorm.text.search import top_k
 class Embedder(TextModel):
     """Embeds texts with a bundle that `to_text_bundle` made of a `TextEmbedder`.
 
-    Runs in LiteRT on CPUs. Each text is computed at its own length, so there is no padding, and
+    Runs in LiteRT on CPUs. Each text is computed at its own length where the bundle takes any, and
     `num_threads` texts at once, on one thread each. An object may be used from several threads.
     Sizes and SHA-256 of the files that are used are compared with the manifest.
 

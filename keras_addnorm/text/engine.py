@@ -101,14 +101,15 @@ class Engine:
         """Computes the outputs of rows.
 
         Args:
-            rows: list of lists of token ids, each at least one, and at most as many as fit.
+            rows: list of lists of token ids, of at most as many as fit.
             type_ids: list of lists of segment ids, as long as the rows.
 
         Returns:
             float32 array `(len(rows), features)`.
         """
         outputs = np.empty((len(rows), self._features), "float32")
-        runs = self._plan(list(map(len, rows)))
+        # A text may have no token at all: then there is one position, of padding.
+        runs = self._plan([max(len(row), 1) for row in rows])
 
         def compute(start):
             with self._interpreter() as runners:
@@ -195,7 +196,10 @@ class Engine:
             interpreter = Interpreter(model_content=self._data, num_threads=1)
             described = interpreter.get_signature_list()
             self._compare(described)
-            return {s.name: interpreter.get_signature_runner(s.name) for s in self._signatures}
+            runners = {s.name: interpreter.get_signature_runner(s.name) for s in self._signatures}
+            for signature in self._signatures:
+                _check_features(runners[signature.name], signature)
+            return runners
         except (ValueError, RuntimeError) as error:
             if isinstance(error, BundleError):
                 raise
@@ -210,3 +214,12 @@ class Engine:
                     f"The model has no signature {signature.name!r} with the inputs "
                     f"{sorted(signature.inputs)} and the output {signature.output!r}. {BROKEN}"
                 )
+
+
+def _check_features(runner, signature):
+    found = runner.get_output_details()[signature.output]["shape"][-1]
+    if found != signature.features:
+        raise BundleError(
+            f"The model's output {signature.output!r} has {found} features, not "
+            f"{signature.features}. {BROKEN}"
+        )

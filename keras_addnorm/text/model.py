@@ -29,13 +29,13 @@ class TextModel:
 
     Attributes:
         max_length: int, tokens of a text; longer texts are cut.
-        manifest: dict, what `manifest.json` says of the model; see `to_text_bundle`.
     """
 
     task = None
 
     def __init__(self, folder, num_threads=None):
-        num_threads = _checked("num_threads", num_threads or _cores(), MAX_THREADS)
+        num_threads = _cores() if num_threads is None else num_threads
+        num_threads = _checked("num_threads", num_threads, MAX_THREADS)
         self._bundle = bundle = open_bundle(folder, self.task)
         settings = bundle.manifest.section("tokenizer")
         self.max_length = settings.whole("max_length", 1, MAX_LENGTH)
@@ -76,14 +76,15 @@ class TextModel:
 
     def cut(self, texts):
         """The indices of the texts of a list that are longer than `max_length` tokens."""
-        encodings = self._tokenizer.encode_batch(list(texts))
+        texts = list(_checked_iterable(texts))
+        for index, text in enumerate(texts):
+            _check_text(text, index)
+        encodings = self._tokenizer.encode_batch(texts)
         return [index for index, encoding in enumerate(encodings) if encoding.overflowing]
 
     def _run(self, texts, batch_size):
         """float32 array `(len(texts), features)` of a list of strings."""
-        if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):
-            raise _no_texts("texts", texts, "a list of strings", "Wrap it in a list.")
-        parts = list(self._windows(texts, batch_size))
+        parts = list(self._windows(_checked_iterable(texts), batch_size))
         return np.concatenate([np.empty((0, self._features), "float32"), *parts])
 
     def _windows(self, texts, batch_size):
@@ -111,6 +112,12 @@ def _checked(name, value, most):
             "Leave it out for the default."
         )
     return value
+
+
+def _checked_iterable(texts):
+    if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):
+        raise _no_texts("texts", texts, "a list of strings", "Wrap it in a list.")
+    return texts
 
 
 def _check_text(text, index):
@@ -146,4 +153,6 @@ def _load_tokenizer(bundle, settings, max_length):
         raise
     except BaseException as error:  # A panic in Rust is no Exception.
         raise BundleError(f"{bundle.folder / name} is no tokenizer: {error}. {BROKEN}") from error
+    if max_length < tokenizer.num_special_tokens_to_add(False):
+        raise settings.error("has a max_length below the number of special tokens")
     return tokenizer

@@ -1,6 +1,7 @@
 """examples/beam_embed.py: 10,000 texts, killed half-way and started again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -107,7 +108,12 @@ def test_no_row_is_lost_or_doubled(tiny, texts, tmp_path):
     again = embed(*arguments)
     assert again.returncode == 0 and again.stdout == ""
     other = embed(bundle, out, corpus, "--shard-lines", SHARD + 1)
-    assert other.returncode == 1 and "holds other inputs or shards. Choose another" in other.stderr
+    assert other.returncode == 1 and "holds another plan" in other.stderr
+    shutil.copytree(bundle, tmp_path / "b")
+    with open(tmp_path / "b" / "manifest.json", "a") as file:
+        file.write(" ")
+    other = embed(tmp_path / "b", out, corpus, "--shard-lines", SHARD)
+    assert other.returncode == 1 and "holds another plan" in other.stderr
 
 
 def test_real_sentences_of_a_parquet_file(embedder, sentences, tmp_path):

@@ -154,6 +154,7 @@ def test_the_oldest_runtime_is_noted_anew(made):
     [
         ({"lengths": (8, 16)}, r"one signature.*Received: lengths=\(8, 16\)"),
         ({"drop_inputs": ("segment_ids",)}, r"drop_inputs=\('segment_ids',\)"),
+        ({"drop_inputs": "segment_ids"}, r"drop_inputs=\('segment_ids',\)"),
         ({"batch_size": 4}, "batch_size=4"),
         ({"metadata": {"licence": "x"}}, "name, description, version, author, license"),
         ({"metadata": {"name": 3}}, "dict of strings"),
@@ -276,6 +277,9 @@ def test_a_table_that_names_one_part_many_times():
     text = schema.pack({"associated_files": [{"name": "x"}] * 9_000})
     with pytest.raises(ValueError, match="claims more than 10,000 parts"):
         schema.unpack(text)
+    long = schema.pack({"associated_files": [{"name": "x" * 60_000}] * 40})
+    with pytest.raises(ValueError, match="claims more than 10,000 parts"):
+        schema.unpack(long)
     with pytest.raises(ValueError, match="text of 70,000 bytes, more than 65,536"):
         schema.unpack(schema.pack({"name": "x" * 70_000}))
     with pytest.raises(ValueError, match="identifier"):

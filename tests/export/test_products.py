@@ -125,6 +125,37 @@ def test_a_value_product_with_fewer_heads_is_left_alone(tmp_path):
     assert found == [None] * len(found)
 
 
+def attend(values, scores, x):
+    """Rows of 16 features: the average of `values` by heads, `(1, positions, 2, 8)`."""
+    ops = keras.ops
+    v = ops.transpose(values, (0, 2, 1, 3))
+    scores = ops.reshape(keras.layers.Dense(scores)(x), (1, 5, 2, -1))
+    weights = ops.softmax(ops.transpose(scores, (0, 2, 1, 3)), axis=-1)
+    context = ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
+    return keras.layers.Dense(8, name="last")(ops.reshape(context, (5, 16)))
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+def test_values_behind_an_activation_are_left_alone(convert, activation):
+    def build(x):
+        values = keras.layers.Dense(16, activation=activation)(x)
+        return attend(keras.ops.reshape(values, (1, 5, 2, 8)), 10, x)
+
+    graph = Graph(simplify_products(convert(build)[0]))
+    last = graph.find("FULLY_CONNECTED")[-1]
+    assert (value_product(graph, int(last.inputs[0])) is not None) == (activation is None)
+
+
+def test_values_of_half_rows_are_left_alone(convert):
+    def build(x):
+        values = keras.layers.Dense(32)(x)
+        return attend(keras.ops.reshape(values, (1, 10, 2, 8)), 20, x)
+
+    graph = Graph(simplify_products(convert(build)[0]))
+    last = graph.find("FULLY_CONNECTED")[-1]
+    assert value_product(graph, int(last.inputs[0])) is None
+
+
 def test_positions_beyond_the_table_are_an_error_not_another_row(tmp_path):
     from keras_addnorm.export.runtime import LiteRTModel
 

@@ -45,6 +45,33 @@ def test_damaged_files(folder, name, damage):
         Embedder(folder).check()
 
 
+def test_no_descriptor_stays_open(folder):
+    (folder / "manifest.json").unlink()
+    (folder / "manifest.json").mkdir()
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(5):
+        with pytest.raises(BundleError):
+            Embedder(folder)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_outputs_of_another_size(folder):
+    manifest = read(folder)
+    manifest["model"]["signatures"][0]["outputs"][0]["shape"][-1] = 7
+    manifest["embedding"]["dimension"] = 7
+    write(folder, manifest)
+    with pytest.raises(BundleError, match="has 32 features, not 7"):
+        Embedder(folder)
+
+
+def test_a_length_that_special_tokens_do_not_fit_in(folder):
+    manifest = read(folder)
+    manifest["tokenizer"]["max_length"] = 1
+    write(folder, manifest)
+    with pytest.raises(BundleError, match="max_length below the number of special tokens"):
+        Embedder(folder)
+
+
 def test_no_bundle(tmp_path):
     (tmp_path / "file").write_text("")
     for path, what in ((tmp_path, "holds no manifest.json"), (tmp_path / "file", "is no folder")):

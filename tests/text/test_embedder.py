@@ -1,6 +1,7 @@
 """Embeddings of bundles are those of Keras, in the order of the texts, from any thread."""
 
 import itertools
+import json
 import subprocess
 import sys
 import threading
@@ -8,8 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from keras_addnorm import export
+from keras_addnorm import export, models
 from keras_addnorm.text import Embedder
+from tests.export import common
 from tests.text.common import TEXTS
 
 # float32 sums in another order, on vectors of length 1.
@@ -40,6 +42,19 @@ def test_embeddings_are_those_of_keras(form, model, tmp_path):
     texts = [*TEXTS, *(f"{a} {b}" for a, b in itertools.product(TEXTS, TEXTS))]
     found = embedder.embed(texts)
     assert found.dtype == "float32" and found.shape == (len(texts), 32)
+    np.testing.assert_allclose(found, model.encode_text(texts), atol=ATOL)
+
+
+@pytest.mark.parametrize("form", ["any length", "several lengths", "any batch"])
+def test_a_text_without_any_token_is_padding(form, tmp_path):
+    model = common.embedder()
+    settings = json.loads(model.preprocessor.tokenizer.to_json()) | {"post_processor": None}
+    tokenizer = models.Tokenizer(json.dumps(settings), pad_token="[PAD]")
+    preprocessor = models.TextEmbedderPreprocessor(tokenizer, sequence_length=32)
+    model = models.TextEmbedder(model.backbone, preprocessor=preprocessor)
+    export.to_text_bundle(model, tmp_path / "b", quantization=None, **FORMS[form])
+    texts = ["a cat", "", "yes"]
+    found = Embedder(tmp_path / "b").embed(texts)
     np.testing.assert_allclose(found, model.encode_text(texts), atol=ATOL)
 
 

@@ -116,7 +116,8 @@ def collect_metadata(model, metadata, *, batch_size=1, lengths=None, drop_inputs
     if metadata is None or metadata is False:
         return None
     given = _fields(metadata)
-    options = {"batch_size": batch_size, "lengths": lengths, "drop_inputs": tuple(drop_inputs)}
+    dropped = (drop_inputs,) if isinstance(drop_inputs, str) else tuple(drop_inputs)
+    options = {"batch_size": batch_size, "lengths": lengths, "drop_inputs": dropped}
     wanted = {"batch_size": 1, "lengths": None, "drop_inputs": ()}
     wrong = [f"{name}={value!r}" for name, value in options.items() if value != wanted[name]]
     if wrong:

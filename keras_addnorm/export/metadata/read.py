@@ -54,7 +54,8 @@ def _details(value, data):
         yield "tokenizer", _tokenizer(kind, value, files, data)
     labels = [f for t in outputs for f in t.get("associated_files", []) if f.get("type") == 2]
     if labels:
-        yield "labels", _lines(labels[0].get("name"), files, data)[:MOST_LABELS]
+        text = _text(labels[0].get("name"), files, data)
+        yield "labels", [printable(line) for line in text.split("\n", MOST_LABELS)[:MOST_LABELS]]
     if files:
         yield "files", {printable(name): size for name, (_, size) in files.items()}
 
@@ -68,16 +69,15 @@ def _tokenizer(kind, options, files, data):
     vocabularies = options.get("vocab_file") or []
     if vocabularies:
         found["vocabulary"] = _name(vocabularies[0])
-        found["tokens"] = len(_lines(vocabularies[0].get("name"), files, data))
+        found["tokens"] = _text(vocabularies[0].get("name"), files, data).count("\n") + 1
     return found
 
 
-def _lines(name, files, data):
-    """The lines of a file in the archive."""
+def _text(name, files, data):
+    """A file in the archive, without the end of its last line."""
     if name not in files:
         raise ValueError(f"the file {printable(str(name))!r} is missing")
     start, size = files[name]
     if size > MOST_BYTES:
         raise ValueError(f"{printable(name)!r} has {size:,} bytes, more than {MOST_BYTES:,}")
-    text = bytes(data[start : start + size]).decode(errors="replace")
-    return [printable(line) for line in text.removesuffix("\n").split("\n")]
+    return bytes(data[start : start + size]).decode(errors="replace").removesuffix("\n")

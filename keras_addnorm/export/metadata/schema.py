@@ -175,6 +175,9 @@ class _Reader:
         size = self._number("<I", start)
         if size > MOST_BYTES:
             raise ValueError(f"it holds a text of {size:,} bytes, more than {MOST_BYTES:,}")
+        self._left -= size // 100  # One long text may be named many times.
+        if self._left < 0:
+            raise ValueError(f"it claims more than {MOST_PARTS:,} parts")
         if start + 4 + size > len(self._data):
             raise ValueError("a part of it ends behind its end")
         return bytes(self._data[start + 4 : start + 4 + size]).decode(errors="replace")

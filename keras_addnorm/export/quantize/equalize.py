@@ -68,7 +68,9 @@ def value_product(graph, tensor):
             return None
         tensor = int(operator.inputs[1 if name == "BATCH_MATMUL" else 0])
     same = graph.shape(tensor)[-1] == shape[-1] and len(graph.consumers(tensor)) == 1
-    return own_products(graph).get(tensor) if same and tensor not in graph.outputs else None
+    product = own_products(graph).get(tensor) if same and tensor not in graph.outputs else None
+    activated = product is not None and product.builtinOptions.fusedActivationFunction
+    return None if activated else product
 
 
 def _keeps_channels(graph, operator):
@@ -81,7 +83,10 @@ def _keeps_channels(graph, operator):
     if name == "BATCH_MATMUL":
         left, right = map(graph.shape, inputs)
         return len(right) == 4 and left[1] == right[1] and not operator.builtinOptions.adjY
-    return True
+    # A RESHAPE of (heads, features) and heads * features; not one that joins positions.
+    joined, split = sorted((graph.shape(inputs[0]), graph.shape(int(operator.outputs[0]))), key=len)
+    heads = split[2:]
+    return len(split) == 4 and None not in heads and np.prod(heads) == joined[-1]
 
 
 def group_by_input(graph, weights):

@@ -1,5 +1,7 @@
 """Which matrices a few more bytes help most: what each one alone costs a model's outputs."""
 
+import copy
+
 import numpy as np
 
 from keras_addnorm.export.quantize.calibration import record
@@ -36,9 +38,13 @@ def most_sensitive(graph, tensors, samples, share):
     wanted = record(graph, outputs, some)
     costs = {}
     for tensor, matrix in matrices.items():
+        kept = copy.copy(vars(graph.tensors[tensor]))
         graph.set_constant(tensor, _rounded(matrix))
-        found = record(graph, outputs, some)
-        graph.set_constant(tensor, matrix)
+        try:
+            found = record(graph, outputs, some)
+        finally:
+            vars(graph.tensors[tensor]).update(kept)
+            graph.model.buffers.pop()
         costs[tensor] = sum(_difference(found[t], wanted[t]) for t in outputs) / matrix.size
     chosen = set()
     for tensor in sorted(costs, key=costs.get, reverse=True):
