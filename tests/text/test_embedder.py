@@ -21,6 +21,7 @@ FORMS = {
     "any length": {},
     "one length": {"sequence_length": 32},
     "several lengths": {"lengths": (4, 8, 32)},
+    "with metadata": {"metadata": True},
     "ids alone": {"drop_inputs": ("padding_mask", "segment_ids")},
     "a batch": {"batch_size": 3, "sequence_length": 32},
     "a batch of any length": {"batch_size": 3},
