@@ -42,9 +42,10 @@ class TextSignatures:
         made = {}
 
         def trace(function):
-            traced = tf.function(function, autograph=False)
+            # Without its signature it would be traced again when it is saved.
+            traced = tf.function(function, autograph=False, input_signature=[spec])
             setattr(exportable.module, function.__name__, traced)  # which saves what it holds
-            made[function.__name__] = traced.get_concrete_function(spec)
+            made[function.__name__] = traced.get_concrete_function()
 
         def tokenize(text):
             return graph(text, sequence_length)
