@@ -1,6 +1,6 @@
 """One library that embeds texts, in a process of its own.
 
-    python -P text_worker.py LIBRARY PATH
+    python -P text_worker.py LIBRARY PATH [BATCH_SIZE]
 
 Loads the model at PATH, embeds a first sentence, and writes a line of JSON; then reads requests, a
 JSON list of texts a line, and answers each with the embeddings and the seconds that they took.
@@ -13,23 +13,25 @@ import time
 FIRST = "A cat sits on the mat."
 
 
-def keras_addnorm(path):
-    """A bundle, with the defaults."""
+def keras_addnorm(path, **batch):
+    """A bundle."""
     from keras_addnorm.text import Embedder
 
-    return Embedder(path).embed
+    embedder = Embedder(path)
+    return lambda texts: embedder.embed(texts, **batch)
 
 
-def sentence_transformers(path):
-    """The checkpoint in torch, with the defaults."""
+def sentence_transformers(path, **batch):
+    """The checkpoint in torch."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(path, device="cpu")
-    return lambda texts: model.encode(texts, show_progress_bar=False, normalize_embeddings=True)
+    options = {"show_progress_bar": False, "normalize_embeddings": True, **batch}
+    return lambda texts: model.encode(texts, **options)
 
 
-def fastembed(path):
-    """A folder with the encoder as ONNX, with the defaults."""
+def fastembed(path, **batch):
+    """A folder with the encoder as ONNX."""
     import numpy as np
     from fastembed import TextEmbedding
     from fastembed.common.model_description import ModelSource, PoolingType
@@ -43,12 +45,13 @@ def fastembed(path):
         model_file="model.onnx",
     )
     model = TextEmbedding("local/minilm", specific_model_path=path)
-    return lambda texts: np.stack(list(model.embed(texts)))
+    return lambda texts: np.stack(list(model.embed(texts, **batch)))
 
 
-def main(library, path):
+def main(library, path, batch_size=None):
     """Answers until the input ends."""
-    embed = globals()[library](path)
+    batch = {} if batch_size is None else {"batch_size": int(batch_size)}
+    embed = globals()[library](path, **batch)
     answer({"features": len(embed([FIRST])[0])})
     for line in sys.stdin:
         texts = json.loads(line)
