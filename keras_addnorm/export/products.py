@@ -107,7 +107,8 @@ def _constant_operand(graph, operator):
 
 
 def _reads_as_input(products, reader, tensor):
-    product = products.get(int(reader.outputs[0]))
+    # What assigns a variable has no outputs.
+    product = products.get(int(reader.outputs[0])) if len(reader.outputs) else None
     return product is reader and int(reader.inputs[0]) == tensor
 
 

@@ -152,7 +152,7 @@ EDITS = [
     ((*SIGNATURE, "outputs"), [OUTPUT, OUTPUT], "outputs must be a list of 1 to 1"),
     ((*SIGNATURE, "outputs"), [{**OUTPUT, "name": "logits"}], "and the output 'logits'"),
     ((*SIGNATURE, "outputs"), [{**OUTPUT, "shape": [1]}], r"must be float32 of shape \[batch,"),
-    ((*SIGNATURE, "outputs"), [{**OUTPUT, "shape": [1, 31]}], "another dimension than the model"),
+    ((*SIGNATURE, "outputs"), [{**OUTPUT, "shape": [1, 31]}], "has 32 features, not 31"),
     (("tokenizer", "file"), "vocab.txt", "vocab.txt is no tokenizer"),
     (("tokenizer", "max_length"), 2**30, "max_length must be a whole number from 1"),
     (("tokenizer", "max_length"), None, "max_length must be a whole number, not None"),
