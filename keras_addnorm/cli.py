@@ -30,7 +30,7 @@ def build_parser():
     export = commands.add_parser("export", help="export a model and verify the result")
     export.add_argument("source", metavar="SOURCE", help=SOURCE)
     export.add_argument("out", metavar="OUT", help="OUT.tflite, or the directory of a SavedModel")
-    _add_export_options(export, "float32 (default), float16, dynamic_int8")
+    _add_export_options(export, "float32")
     export.set_defaults(run="export")
 
     bundle = commands.add_parser(
@@ -47,7 +47,7 @@ def build_parser():
     bundle.add_argument(
         "--license", default=None, metavar="SPDX", help="of the weights, such as Apache-2.0"
     )
-    _add_export_options(bundle, "float32, float16, dynamic_int8 (default)")
+    _add_export_options(bundle, "dynamic_int8")
     bundle.set_defaults(run="bundle")
 
     verify = commands.add_parser("verify", help="compare an exported model with its source")
@@ -122,12 +122,14 @@ def build_parser():
     return parser
 
 
-def _add_export_options(command, recipes):
+def _add_export_options(command, recipe):
+    """The options that `export` and `bundle` share; `recipe` is the default one."""
     command.add_argument(
         "--quantization",
         default=None,
         metavar="RECIPE",
-        help=f"of a .tflite: {recipes}, weight_only_int8, mixed_int8, full_int8 or int4",
+        help="of a .tflite: float32, float16, dynamic_int8, weight_only_int8, mixed_int8, "
+        f"full_int8 or int4; default {recipe}",
     )
     command.add_argument(
         "--sequence-length",

@@ -18,7 +18,6 @@ from keras_addnorm.export import (
     to_tflite,
     verify_file,
 )
-from keras_addnorm.export.bundle import MANIFEST, VECTORS
 from keras_addnorm.export.describe import describe
 from keras_addnorm.export.embed import embed_texts
 from keras_addnorm.export.lint import lowest_runtime
@@ -38,6 +37,7 @@ from keras_addnorm.export.tables import (
 from keras_addnorm.export.timing.views import bench_table, check_plot, labels, plot, profile_table
 from keras_addnorm.files import refuse_existing, size_and_digest
 from keras_addnorm.text import Embedder
+from keras_addnorm.text.bundle import MANIFEST, VECTORS
 from keras_addnorm.zoo import load
 from keras_addnorm.zoo.load import from_preset
 from keras_addnorm.zoo.registry import license_of, preset_facts

@@ -8,9 +8,9 @@ import shlex
 import shutil
 
 from keras_addnorm.export import to_text_bundle
-from keras_addnorm.export.bundle import MODEL, TOKENIZER, VECTORS
+from keras_addnorm.export.bundle import MODEL, TOKENIZER
 from keras_addnorm.text import BundleError
-from keras_addnorm.text.bundle import MAX_MODEL_BYTES, open_bundle
+from keras_addnorm.text.bundle import MAX_MODEL_BYTES, VECTORS, open_bundle
 from keras_addnorm.text.engine import read_signatures
 from keras_addnorm.zoo import load
 
@@ -62,8 +62,8 @@ def _refuse_foreign(folder):
     mark = folder / "package.json"
     if taken and not (mark.is_file() and MARK in mark.read_text("utf-8", "replace")):
         raise FileExistsError(
-            f"The page is written to an empty folder, or over itself. Received: {folder}, with a "
-            f"{taken[0]} that is not of the page. Pass another --folder."
+            f"The page is written to an empty folder, or over itself. Received: {folder}, whose "
+            f"{taken[0]} is not of the page. Pass another --folder."
         )
 
 

@@ -160,7 +160,7 @@ def test_without_litert_js(capfd, tmp_path):
 def test_a_folder_of_somebody_else_is_left_alone(capfd, tmp_path):
     (tmp_path / "index.html").write_text("mine")
     line = command(capfd, "--folder", tmp_path, "--port", 0)
-    assert f"{tmp_path}, with a index.html that is not of the page" in line
+    assert f"{tmp_path}, whose index.html is not of the page" in line
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     assert (tmp_path / "index.html").read_text() == "mine"
 

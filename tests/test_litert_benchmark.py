@@ -108,4 +108,4 @@ def test_tables_hold_ratios_of_the_results(modules):
         "| limit, dense layers in float32 | 2 | 2 |",
         "| limit, dense layers in int8 | 1 | 1 |",
     ]
-    assert tables.markdown_tables({}) == tables.NOT_YET
+    assert tables.markdown_tables({}) == ""

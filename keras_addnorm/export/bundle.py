@@ -5,7 +5,7 @@ import json
 import pathlib
 
 from keras_addnorm import files
-from keras_addnorm.export.metadata import PROBABILITIES
+from keras_addnorm.export.metadata import LABELS, PROBABILITIES, REPORT, VOCABULARY
 from keras_addnorm.export.runtime import LiteRTModel, length_of
 from keras_addnorm.export.signature import SIGNATURE
 from keras_addnorm.export.tflite import to_tflite
@@ -13,13 +13,9 @@ from keras_addnorm.export.tokenizer import SUFFIX
 from keras_addnorm.export.vectors import make_vectors
 from keras_addnorm.models import TextClassifier, TextEmbedder
 from keras_addnorm.models.text_preprocessor import TextPreprocessor
+from keras_addnorm.text.bundle import FORMAT, MANIFEST, VECTORS, VERSION
 
-FORMAT, VERSION = "keras_addnorm text bundle", 1
-MODEL, TOKENIZER, VOCABULARY = "model.tflite", "tokenizer.json", "vocab.txt"
-LABELS, VECTORS, REPORT, MANIFEST = (
-    *("labels.txt", "tokenization.json"),
-    *("report.json", "manifest.json"),
-)
+MODEL, TOKENIZER = "model.tflite", "tokenizer.json"
 
 
 def to_text_bundle(

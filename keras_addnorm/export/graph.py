@@ -68,49 +68,38 @@ def infer(model, inputs, mask_value=MASK_CONSTANT):
     Returns:
         The outputs, in the structure of `model.output`.
     """
-    with _without_guards(model), _gelu_by_erf(model), mask_constant(mask_value):
+    with _with_attributes(model), mask_constant(mask_value):
         outputs = walk(model, inputs, _call)
     return keras.tree.map_structure(_tensor, outputs)
 
 
 @contextlib.contextmanager
-def _without_guards(model):
-    """Traces layers without their guard against NaN and infinity at padded positions.
+def _with_attributes(model):
+    """Traces layers with other attributes than those they are trained with.
 
-    Each guard is a SELECT, which would split the graph into many delegate partitions; what a
-    trained model computes at padded positions is finite, and verification has padded rows.
+    Their guard against NaN and infinity at padded positions is a SELECT, which would split the
+    graph into many delegate partitions; what a trained model computes there is finite, and
+    verification has padded rows. TensorFlow's exact GELU holds Erfc, which ONNX and tf2onnx do not
+    know; TFLite's converter fuses `_gelu` as well.
     """
-    guarded = [x for x in model._flatten_layers() if getattr(x, "guard_padding", False)]
-    for layer in guarded:
-        layer.guard_padding = False
-    try:
-        yield
-    finally:
-        for layer in guarded:
-            layer.guard_padding = True
-
-
-@contextlib.contextmanager
-def _gelu_by_erf(model):
-    """Traces exact GELUs as 0.5 x (1 + erf(x / sqrt(2))), which TFLite's converter fuses too.
-
-    TensorFlow's own holds Erfc, which ONNX and tf2onnx do not know.
-    """
-    layers = [
-        x
-        for x in model._flatten_layers()
-        if getattr(x, "activation", None) is keras.activations.gelu
+    changes = (("guard_padding", True, False), ("activation", keras.activations.gelu, _gelu))
+    changed = [
+        (layer, name, old, new)
+        for layer in model._flatten_layers()
+        for name, old, new in changes
+        if getattr(layer, name, None) is old
     ]
-    for layer in layers:
-        layer.activation = _gelu
+    for layer, name, _, new in changed:
+        setattr(layer, name, new)
     try:
         yield
     finally:
-        for layer in layers:
-            layer.activation = keras.activations.gelu
+        for layer, name, old, _ in changed:
+            setattr(layer, name, old)
 
 
 def _gelu(x):
+    """0.5 x (1 + erf(x / sqrt(2)))"""
     half, erf = keras.ops.multiply(x, 0.5), keras.ops.erf(keras.ops.multiply(x, 0.5**0.5))
     return keras.ops.multiply(half, keras.ops.add(erf, 1.0))
 

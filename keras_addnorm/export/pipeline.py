@@ -99,77 +99,95 @@ def run_export(model, path, form, plan, *, verify, overwrite, progress):
     """Exports `model` to `path`; see `to_tflite` and `to_saved_model`."""
     started = time.perf_counter()
     announce = progress or (lambda step: None)
-    path, recipe = pathlib.Path(path), plan.recipe
+    path = pathlib.Path(path)
     files.refuse_existing([path, *(companion(path, suffix) for suffix in COMPANIONS)], overwrite)
-    functional = prepare(model)
+    functional, plan = _checked(prepare(model), plan)
+    announce("tracing the model")
+    exportable, folded = _traced(model, functional, form, plan)
+    plan = _with_samples(plan, model, exportable.inputs)
+    with files.staging(path) as folder:
+        draft = folder / path.name
+        announce(f"writing {plan.recipe.name} {form.name}")
+        form.write(exportable, plan, draft)
+        operators, weight_types = form.inspect(draft, exportable, plan.recipe)
+        announce("loading the result")
+        exported = form.open(draft)
+        facts = {"operators": operators, "weight_types": weight_types, "folded": folded}
+        facts |= _compared(model, functional, exported, plan, announce if verify else None)
+        facts |= {"path": str(path), "tokenizer": describe_tokenizer(model, path)}
+        report = _report(draft, form, plan, exported, started, facts)
+        if plan.metadata is not None:  # Behind the model, which stays byte for byte what it was.
+            plan.metadata.attach(draft, report)
+            report = _report(draft, form, plan, form.open(draft), started, facts)
+        _place_all(model, report, draft, path)
+    return report
+
+
+def _checked(functional, plan):
+    """The model and the plan with what the plan's options make of them.
+
+    Raises:
+        ValueError: if an option is nothing that the model, or the recipe, can do.
+    """
+    recipe = plan.recipe
     if recipe.calibration == "none" and plan.calibration is not None:
         raise ValueError(
-            f"`calibration` is for recipes that look at sample inputs; {recipe.name} does not. "
-            "Leave it out."
+            "`calibration` is for recipes that look at sample inputs. Received: it, for "
+            f"{recipe.name}, which does not. Leave it out."
         )
     check_sizes(plan.batch_size, plan.sequence_length)
     plan = dataclasses.replace(plan, lengths=check_lengths(functional, plan))
-    if plan.metadata is not None:
-        functional = with_probabilities(functional)
-    announce("tracing the model")
+    return functional if plan.metadata is None else with_probabilities(functional), plan
+
+
+def _traced(model, functional, form, plan):
+    """The `Exportable`, and how often each rule was applied where constants were folded."""
     simpler, folded = _folded(functional) if form.folds else (functional, {})
     exportable = make_exportable(
         simpler,
         plan.batch_size,
         plan.sequence_length,
         plan.drop_inputs,
-        recipe.mask_constant,
+        plan.recipe.mask_constant,
         **_for_clients(model, plan),
     )
-    plan = _with_samples(plan, model, exportable.inputs)
-    with files.staging(path) as folder:
-        draft = folder / path.name
-        announce(f"writing {recipe.name} {form.name}")
-        form.write(exportable, plan, draft)
-        operators, weight_types = form.inspect(draft, exportable, recipe)
-        announce("loading the result")
-        exported = form.open(draft)
-        differences, texts = {}, {}
-        if verify:
-            announce("comparing it with the Keras model")
-            lengths = plan.lengths or _lengths(model, plan.sequence_length)
-            samples = plan.held_out or make_samples(model, exportable.inputs, lengths)
-            reference = keras_function(functional)
-            differences = run_verification(reference, exported, samples, recipe)
-            if plan.text is not None and plan.text.reason is None:
-                announce("comparing what it makes of strings")
-                texts = verify_texts(exported, plan.text, reference, recipe)
-        size, digest = files.size_and_digest(draft)
-        report = ExportReport(
-            path=str(path),
-            format=form.name,
-            quantization=recipe.name,
-            bytes=size,
-            sha256=digest,
-            inputs=exported.inputs,
-            outputs=exported.outputs,
-            verification=differences,
-            operators=operators,
-            weight_types=weight_types,
-            xnnpack_partitions=exported.partitions,
-            folded=folded,
-            tokenizer=describe_tokenizer(model, path),
-            seconds=round(time.perf_counter() - started, 2),
-            versions=versions(),
-            text=plan.text
-            and {
-                "signatures": sorted(exported.signatures),
-                "no_text_because": plan.text.reason,
-                **texts,
-            },
-        )
-        if plan.metadata is not None:  # Behind the model, which stays byte for byte what it was.
-            plan.metadata.attach(draft, report)
-            form.open(draft)
-            size, digest = files.size_and_digest(draft)
-            report = dataclasses.replace(report, bytes=size, sha256=digest)
-        _place_all(model, report, draft, path)
-    return report
+    return exportable, folded
+
+
+def _compared(model, functional, exported, plan, announce):
+    """The report's `verification` and `text`; nothing is compared where `announce` is None."""
+    text = plan.text and {
+        "signatures": sorted(exported.signatures),
+        "no_text_because": plan.text.reason,
+    }
+    if announce is None:
+        return {"verification": {}, "text": text}
+    announce("comparing it with the Keras model")
+    lengths = plan.lengths or _lengths(model, plan.sequence_length)
+    samples = plan.held_out or make_samples(model, exported.inputs, lengths)
+    reference = keras_function(functional)
+    verification = run_verification(reference, exported, samples, plan.recipe)
+    if plan.text is not None and plan.text.reason is None:
+        announce("comparing what it makes of strings")
+        text |= verify_texts(exported, plan.text, reference, plan.recipe)
+    return {"verification": verification, "text": text}
+
+
+def _report(draft, form, plan, exported, started, facts):
+    """An `ExportReport` of the file as it is now."""
+    size, digest = files.size_and_digest(draft)
+    return ExportReport(
+        format=form.name,
+        quantization=plan.recipe.name,
+        bytes=size,
+        sha256=digest,
+        inputs=exported.inputs,
+        outputs=exported.outputs,
+        xnnpack_partitions=exported.partitions,
+        seconds=round(time.perf_counter() - started, 2),
+        versions=versions(),
+        **facts,
+    )
 
 
 def _for_clients(model, plan):

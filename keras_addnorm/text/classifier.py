@@ -62,7 +62,9 @@ class Classifier(TextModel):
             ValueError: if there is anything else than strings in `texts`, or on an invalid `k`.
         """
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise ValueError(f"`k` must be a positive int or None. Received: k={k!r}.")
+            raise ValueError(
+                f"`k` must be a positive int or None. Received: k={k!r}. Pass None for all classes."
+            )
         scores = self.scores(texts, batch_size)
         best = np.argsort(-scores, axis=-1, kind="stable")[:, :k]
         return [

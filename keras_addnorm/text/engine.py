@@ -87,7 +87,10 @@ class Engine:
 
     def __init__(self, data, signatures, pad_id, num_threads):
         if len(data) > MAX_MODEL_BYTES:
-            raise BundleError(f"A model must not be larger than {MAX_MODEL_BYTES} bytes.")
+            raise BundleError(
+                f"A model must not be larger than {MAX_MODEL_BYTES} bytes. Received: {len(data)}. "
+                "Export it with a recipe that makes it smaller."
+            )
         self._data, self._pad_id, self._num_threads = data, pad_id, num_threads
         self._signatures = signatures
         self._features = signatures[0].features

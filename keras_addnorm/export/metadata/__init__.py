@@ -55,7 +55,10 @@ class Metadata:
         names = {tensor: name for name, tensor in graph.signature_inputs().items()}
         found = [names.get(int(tensor)) for tensor in graph.inputs]
         if sorted(map(str, found)) != sorted(INPUTS):
-            raise ExportError(f"Metadata is for the inputs {list(INPUTS)}. Received: {found}.")
+            raise ExportError(
+                f"Metadata is for the inputs {list(INPUTS)}. Received: {found}. Leave `metadata` "
+                "out, or give the model a `token_ids` input."
+            )
         graph.set_metadata(ENTRY, schema.pack(self._value(found, [*graph.signature_outputs()])))
         return graph.to_bytes()
 
@@ -152,7 +155,8 @@ def _fields(metadata):
     ):
         raise ValueError(
             f"`metadata` must be a bool, or a dict of strings by the names {', '.join(FIELDS)}, of "
-            f"at most {MOST_CHARACTERS} characters each. Received: metadata={metadata!r:.200}."
+            f"at most {MOST_CHARACTERS} characters each. Received: metadata={metadata!r:.200}. "
+            "Pass for instance {'license': 'Apache-2.0'}."
         )
     return dict(metadata)
 

@@ -56,6 +56,29 @@ def round_weights(weights, moments, bits=4, block=None, clips=CLIPS, round_scale
     return best[0].astype("int8"), best[1]
 
 
+def round_to_nearest(rows, candidates):
+    """Rounds each row to 16 steps, of that size which gives the least squared error.
+
+    Args:
+        rows: float32 `(rows, columns)`.
+        candidates: iterable of float32 arrays `(rows, 1)`, sizes of a step.
+
+    Returns:
+        `(integers, scales)`: int8 `(rows, columns)` from -8 to 7, and float32 `(rows, 1)`.
+    """
+    best = None
+    for scales in candidates:
+        integers = np.clip(np.rint(rows / scales), -8, 7).astype("int8")
+        errors = np.square(rows - integers * scales).sum(axis=1, keepdims=True)
+        if best is None:
+            best = [integers, scales, errors]
+            continue
+        better = errors < best[2]
+        for old, new in zip(best, (integers, scales, errors), strict=True):
+            np.copyto(old, new, where=better)
+    return best[0], best[1]
+
+
 def product_errors(errors, moments):
     """Mean squared errors of each row's products, `(outputs,)`, for errors of its weights."""
     return np.einsum("ij,ij->i", errors @ moments.astype("float32"), errors)

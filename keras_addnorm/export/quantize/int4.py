@@ -3,9 +3,10 @@
 import numpy as np
 
 from keras_addnorm.export.flatbuffer import Graph
+from keras_addnorm.export.products import add_bias
 from keras_addnorm.export.quantize.calibration import record
 from keras_addnorm.export.quantize.equalize import group_by_input, round_inputs
-from keras_addnorm.export.quantize.gptq import round_weights, second_moments
+from keras_addnorm.export.quantize.gptq import round_to_nearest, round_weights, second_moments
 from keras_addnorm.export.quantize.sensitivity import most_sensitive
 from keras_addnorm.export.quantize.weights import require_weights, store_int8, use_integers
 
@@ -75,7 +76,7 @@ def _fit_group(source, graph, tensor, operators, samples, block, precise):
         shift = targets.mean(axis=0) - rounded @ mean
         _store_matrix(graph, weight, integers, scales, storage)
         use_integers(graph, operator)
-        _add_bias(graph, operator, shift)
+        add_bias(graph, operator, shift)
 
 
 def fit(matrix, inputs, targets, moments):
@@ -133,17 +134,6 @@ def _store_matrix(graph, weight, integers, scales, storage):
         graph.set_blocks(weight, scales)
 
 
-def _add_bias(graph, operator, bias):
-    """Sets a product's bias: its targets have none, so the old one is added."""
-    old, values = int(operator.inputs[2]), bias.astype("float32")
-    if graph.is_constant(old):
-        values = values + graph.constant(old)
-    name = graph.tensors[int(operator.inputs[1])].name + b"_bias"
-    inputs = np.array(operator.inputs, "int32")
-    inputs[2] = graph.add_constant(name, values)
-    operator.inputs = inputs
-
-
 def _table_block(graph, weight):
     """Columns that share a scale in a table that lookups alone read; None for other weights."""
     only = weight.lookups and not (weight.matrices or weight.slices or weight.others)
@@ -175,19 +165,10 @@ def quantize_blocks(values, block):
         `(rows, columns / block)`.
     """
     blocks = values.reshape(-1, block)
-    largest = np.abs(blocks).max(axis=1)
-    best = None
-    for clip in TABLE_CLIPS:
-        scales = round_scales(largest * (clip / 7.5))[:, None]
-        integers = np.clip(np.rint(blocks / scales), -8, 7).astype("int8")
-        errors = np.square(blocks - integers * scales).sum(axis=1, keepdims=True)
-        if best is None:
-            best = [integers, scales, errors]
-            continue
-        better = errors < best[2]
-        for old, new in zip(best, (integers, scales, errors), strict=True):
-            np.copyto(old, new, where=better)
-    return best[0].reshape(values.shape), best[1].reshape(len(values), -1)
+    largest = np.abs(blocks).max(axis=1, keepdims=True)
+    candidates = (round_scales(largest * (clip / 7.5)) for clip in TABLE_CLIPS)
+    integers, scales = round_to_nearest(blocks, candidates)
+    return integers.reshape(values.shape), scales.reshape(len(values), -1)
 
 
 def look_up(graph, gather):

@@ -80,7 +80,10 @@ def text_signatures(model, text, sequence_length=None):
         ExportError: if it is True, and the tokenizer cannot be written as a graph.
     """
     if text not in (None, True, False):
-        raise ValueError(f"`text` must be True, False or None. Received: text={text!r}.")
+        raise ValueError(
+            f"`text` must be True, False or None. Received: text={text!r}. Leave it out for "
+            "signatures of strings where the tokenizer allows them."
+        )
     reason = "text=False was asked for" if text is False else _reason(model, sequence_length)
     if text and reason:
         raise ExportError(
