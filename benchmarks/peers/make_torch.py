@@ -24,8 +24,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import texts  # noqa: E402
 
-CALIBRATION = 300  # sentences
-
 
 def write_onnx(checkpoint, out):
     """The float32 and int8 ONNX files."""
@@ -55,7 +53,7 @@ def calibration(checkpoint):
     tokenizer = tokenizers.Tokenizer.from_file(str(pathlib.Path(checkpoint) / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(256)
-    for text in texts.sentences(CALIBRATION, offset=29):
+    for text in texts.calibration_sentences():
         ids = np.array([tokenizer.encode(text).ids], "int64")
         yield {"token_ids": ids, "padding_mask": np.ones_like(ids), "segment_ids": 0 * ids}
 
@@ -64,12 +62,12 @@ def write_openvino(checkpoint, source, out):
     """The three OpenVINO models."""
     model = openvino.convert_model(str(source))
     openvino.save_model(model, str(out / "openvino_float32.xml"), compress_to_fp16=False)
-    dataset = nncf.Dataset(list(calibration(checkpoint)))
+    samples = list(calibration(checkpoint))
     quantized = nncf.quantize(
         openvino.convert_model(str(source)),
-        dataset,
+        nncf.Dataset(samples),
         model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=CALIBRATION,
+        subset_size=len(samples),
     )
     openvino.save_model(quantized, str(out / "openvino_int8.xml"), compress_to_fp16=False)
     weights = nncf.compress_weights(

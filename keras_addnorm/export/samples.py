@@ -34,7 +34,7 @@ SENTENCES = (
 
 
 # Texts that calibration looks at, their tokens, and the bytes of a file of them, at most.
-MAX_TEXTS, MAX_CALIBRATION_LENGTH, MAX_TEXT_BYTES = 512, 256, 2**28
+MAX_TEXTS, MAX_CALIBRATION_LENGTH, MAX_TEXT_BYTES = 1024, 256, 2**28
 
 # What positions, counted along an input, are called among the names of inputs.
 POSITIONS = "positions along an axis"
@@ -70,8 +70,9 @@ def calibration_samples(model, inputs, calibration=None):
         model: the Keras model.
         inputs: list of `TensorSpec` of the exported file.
         calibration: path of a text file with a text a line; a list of strings, which the model's
-            own tokenizer turns into ids; a list of dicts of arrays by input name; or None for
-            `SENTENCES` (without a tokenizer: random ids).
+            own tokenizer turns into ids (of more than 1024, as many that are spread evenly); a list
+            of dicts of arrays by input name; or None for `SENTENCES` (without a tokenizer: random
+            ids).
 
     Returns:
         List of dicts of arrays, each of one batch: texts as long as they are, where the length is
@@ -89,7 +90,7 @@ def calibration_samples(model, inputs, calibration=None):
         longest = longest_sequence(model) or 64
         lengths = [min(length, longest) for length in (16, 64)]
         return make_samples(model, inputs, sorted(set(lengths)))
-    entries = list(SENTENCES if entries is None else entries)
+    entries = [x for x in (SENTENCES if entries is None else entries) if not _is_blank(x)]
     kinds = {type(entry) for entry in entries}
     if not entries or kinds not in ({str}, {dict}):
         raise ValueError(
@@ -104,7 +105,13 @@ def calibration_samples(model, inputs, calibration=None):
             "`calibration` by texts needs a model with a tokenizer. Received: texts, for "
             f"{model.name!r}, which has none. Pass a list of dicts of arrays by input name."
         )
-    return _tokenized(model, preprocessor, inputs, [x for x in entries if x.strip()][:MAX_TEXTS])
+    count = min(len(entries), MAX_TEXTS)
+    texts = [entries[i * len(entries) // count] for i in range(count)]
+    return _tokenized(model, preprocessor, inputs, texts)
+
+
+def _is_blank(entry):
+    return isinstance(entry, str) and not entry.strip()
 
 
 def _read_lines(path):
@@ -116,13 +123,12 @@ def _read_lines(path):
                 f"{size}. Cut it: {MAX_TEXTS} lines are used."
             )
         with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
+            return [line.strip() for line in file]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"`calibration` must be a UTF-8 text file with a text a line: {path} cannot be read: "
             f"{error}."
         ) from error
-    return [line for line in lines if line]
 
 
 def _checked_dicts(entries, names):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_addnorm import export
+from keras_addnorm.export import samples as samples_module
 from keras_addnorm.export.runtime import LiteRTModel
 from keras_addnorm.export.samples import SENTENCES, calibration_samples, tokenize
 from keras_addnorm.export.signature import TensorSpec
@@ -155,6 +156,15 @@ class TestCalibration:
                 length = int(ids["padding_mask"].sum())
                 np.testing.assert_array_equal(sample["token_ids"], ids["token_ids"][:, :length])
 
+    def test_more_texts_than_are_used_are_picked_from_all_of_them(self, embedder, monkeypatch):
+        monkeypatch.setattr(samples_module, "MAX_TEXTS", 3)
+        texts = ["Nought.", "One.", "Two.", "Three.", "Four.", "Five.", "Six."]
+        used = calibration_samples(embedder, self.SPECS, texts)
+        expected = tokenize(embedder.preprocessor, ["Nought.", "Two.", "Four."], 32)["token_ids"]
+        assert [list(x["token_ids"][0]) for x in used] == [
+            [i for i in row if i] for row in expected
+        ]
+
     def test_fixed_lengths_are_padded(self, embedder):
         specs = tuple(TensorSpec(s.name, (1, 20), "int32") for s in self.SPECS)
         samples = calibration_samples(embedder, specs, ["Thanks!"])
@@ -165,6 +175,7 @@ class TestCalibration:
         "calibration, message",
         [
             ([], "0 entries"),
+            (["", " "], "0 entries"),
             (["a", 3], r"\['int', 'str'\]"),
             ([{"token_ids": np.ones((1, 3))}], r"without \['padding_mask', 'segment_ids'\]"),
             ("no/such/file.txt", "cannot be read"),
@@ -184,6 +195,6 @@ class TestCalibration:
             export.to_tflite(embedder, path, quantization="int4")
         with pytest.raises(ValueError, match="keeps one of 8 samples.*2 samples"):
             export.to_tflite(embedder, path, quantization="int4", calibration=["One.", "Two."])
-        with pytest.raises(ValueError, match="float16 does not"):
+        with pytest.raises(ValueError, match="for float16, which does not"):
             export.to_tflite(embedder, path, quantization="float16", calibration=["One."])
         assert not list(tmp_path.iterdir())

@@ -6,9 +6,15 @@ import pytest
 
 from keras_addnorm import export, models
 from keras_addnorm.export.flatbuffer import Graph, pack_int4, unpack_int4
-from keras_addnorm.export.quantize import int4, weights
-from keras_addnorm.export.quantize.equalize import channel_divisors, round_inputs, rounding_gain
-from keras_addnorm.export.quantize.gptq import product_errors, round_weights, second_moments
+from keras_addnorm.export.quantize import int4, rounding, weights
+from keras_addnorm.export.quantize.calibration import record
+from keras_addnorm.export.quantize.equalize import (
+    channel_divisors,
+    group_by_input,
+    round_inputs,
+    rounding_gain,
+)
+from keras_addnorm.export.quantize.rounding import product_errors, round_weights, second_moments
 from keras_addnorm.export.quantize.sensitivity import most_sensitive
 from keras_addnorm.export.runtime import LiteRTModel
 from tests.export import common
@@ -193,19 +199,61 @@ def test_int4_spends_a_share_on_int8(tmp_path):
     assert errors[0.5] < 0.2 * errors[0]
 
 
-def test_gptq_makes_smaller_errors_than_rounding_to_nearest():
-    mixing = RNG.normal(size=(64, 64))
-    inputs = RNG.normal(size=(500, 64)) @ mixing
+def correlated_inputs():
+    mixing = RNG.normal(size=(64, 64)) * np.geomspace(1, 0.01, 64)[:, None]
+    return RNG.normal(size=(500, 64)) @ mixing
+
+
+@pytest.mark.parametrize("block", [None, 32])
+def test_rounding_makes_smaller_errors_than_rounding_to_nearest(block):
+    inputs = correlated_inputs()
     matrix = RNG.normal(size=(40, 64)).astype("float32")
     moments = second_moments(inputs, damping=0.01)
-    integers, scales = round_weights(matrix, moments)
+    integers, scales = round_weights(matrix, moments, block=block)
     nearest, steps = weights.quantize_rows(matrix, bits=4)
     assert integers.min() >= -8 and integers.max() <= 7
-    ours = product_errors(matrix - integers * scales, moments)
+    rounded = integers * np.repeat(scales, 64 // scales.shape[1], axis=1)
+    ours = product_errors(matrix - rounded, moments)
     theirs = product_errors(matrix - nearest * steps[:, None], moments)
-    assert ours.sum() < 0.5 * theirs.sum()
-    real = np.square(inputs @ (matrix - integers * scales).T).sum()
-    assert real < 0.5 * np.square(inputs @ (matrix - nearest * steps[:, None]).T).sum()
+    assert ours.sum() < 0.4 * theirs.sum()
+    real = np.square(inputs @ (matrix - rounded).T).sum()
+    assert real < 0.4 * np.square(inputs @ (matrix - nearest * steps[:, None]).T).sum()
+
+
+def test_no_rounded_weight_alone_could_be_better(monkeypatch):
+    monkeypatch.setattr(rounding, "SETTLED", 1e-9)
+    monkeypatch.setattr(rounding, "SWEEPS", 100)
+    inputs = correlated_inputs()
+    matrix = RNG.normal(size=(8, 64)).astype("float32")
+    moments = second_moments(inputs, damping=0.1)
+    integers, scales = round_weights(matrix, moments)
+    least = product_errors(matrix - integers * scales, moments)
+    for column in range(64):
+        for step in (-1, 1):
+            moved = integers.copy()
+            moved[:, column] = np.clip(moved[:, column] + step, -8, 7)
+            assert (product_errors(matrix - moved * scales, moments) >= least * (1 - 1e-4)).all()
+    inputs = inputs - inputs.mean(axis=0)
+    damped = np.sqrt(0.1 * np.trace(inputs.T @ inputs) / 64) * np.eye(64)
+    rows = np.concatenate([inputs, damped])  # Whose moments are those above.
+    for row, values, scale in zip(matrix, integers, scales[:, 0], strict=True):
+        fitted = np.linalg.lstsq((rows @ values)[:, None], rows @ row, rcond=None)[0][0]
+        np.testing.assert_allclose(scale, fitted, rtol=1e-4)
+
+
+@pytest.mark.parametrize("room", [0, 2**30])
+def test_recordings_are_the_same_however_many_memory_has_room_for(tmp_path, monkeypatch, room):
+    graph = Graph(to_bytes(tmp_path, common.encoder()))
+    groups = group_by_input(graph, weights.require_weights(graph))
+    runs = []
+    monkeypatch.setattr(int4, "RECORDED_BYTES", room)
+    monkeypatch.setattr(int4, "record", lambda *args: runs.append(args) or record(*args))
+    recorded = list(int4._recorded(graph, groups, [INPUTS]))
+    assert len(runs) == len(recorded) == (2 if room else len(groups))
+    assert [tensor for some, _ in recorded for tensor in some] == list(groups)
+    for some, wanted in recorded:
+        for tensor, values in record(graph, some, [INPUTS]).items():
+            np.testing.assert_array_equal(wanted[tensor], values)
 
 
 def test_fitting_makes_good_for_inputs_that_are_off():

@@ -6,13 +6,13 @@ from keras_addnorm.export.flatbuffer import Graph
 from keras_addnorm.export.products import add_bias
 from keras_addnorm.export.quantize.calibration import record
 from keras_addnorm.export.quantize.equalize import group_by_input, round_inputs
-from keras_addnorm.export.quantize.gptq import round_to_nearest, round_weights, second_moments
+from keras_addnorm.export.quantize.rounding import round_to_nearest, round_weights, second_moments
 from keras_addnorm.export.quantize.sensitivity import most_sensitive
 from keras_addnorm.export.quantize.weights import require_weights, store_int8, use_integers
 
 TABLE_BLOCKS = (64, 32)  # columns of a table's row that share a scale: the first that divides it
 SHARE = 1 / 6  # of the bytes of int4 matrices: spent on int8 for the most sensitive ones
-BLOCK_CLIPS = (0.85, 1.0)
+RECORDED_BYTES = 2**30  # of what flows through the float32 file, kept in memory
 TABLE_CLIPS = tuple(np.linspace(0.7, 1.1, 9))
 
 
@@ -27,7 +27,7 @@ def int4(data, samples, block=None, share=SHARE):
     Args:
         data: bytes of a float32 .tflite file.
         samples: list of dicts of arrays by input name, as in `record`; texts like those that the
-            model is for, at least some thousand tokens.
+            model is for: some ten thousand tokens, of which more help more.
         block: int, how many columns of a matrix share a scale, a multiple of 32; None for whole
             rows, with which XNNPACK is twice as fast.
         share: float, as in `most_sensitive`: matrices that are stored as int8.
@@ -49,23 +49,45 @@ def int4(data, samples, block=None, share=SHARE):
             _store_blocks(graph, weight, table_block)
         elif weight.tensor not in fitted:
             store_int8(graph, weight)
-    for tensor, operators in groups.items():
-        operators = [op for op in operators if int(op.inputs[1]) in fitted]
-        if operators:
-            _fit_group(source, graph, tensor, operators, samples, block, precise)
+    for tensors, wanted in _recorded(source, groups, samples):
+        for tensor in tensors:
+            operators = [op for op in groups[tensor] if int(op.inputs[1]) in fitted]
+            if operators:
+                _fit_group(graph, tensor, operators, samples, wanted, block, precise)
     return graph.to_bytes()
 
 
-def _fit_group(source, graph, tensor, operators, samples, block, precise):
+def _recorded(graph, groups, samples):
+    """What the float32 file computes, for as many groups at once as memory has room for."""
+    left = [
+        (tensor, {tensor, *(added_to(graph, operator) for operator in operators)} - {None})
+        for tensor, operators in groups.items()
+    ]
+    room = 0  # for vectors of so many features; how many vectors samples give, a recording tells
+    while left:
+        some, needed, features = [], set(), 0
+        while left and (not some or features + _features(graph, left[0][1]) <= room):
+            tensor, tensors = left.pop(0)
+            some, needed = [*some, tensor], needed | tensors
+            features = _features(graph, needed)
+        wanted = record(graph, needed, samples)
+        room = RECORDED_BYTES // (4 * max(len(wanted[some[0]]), 1))
+        yield some, wanted
+
+
+def _features(graph, tensors):
+    return sum(graph.shape(tensor)[-1] for tensor in tensors)
+
+
+def _fit_group(graph, tensor, operators, samples, wanted, block, precise):
     """Fits and rounds the matrices that read one tensor, those in `precise` to int8."""
     added = [added_to(graph, operator) for operator in operators]
-    tensors = [tensor, *(other for other in added if other is not None)]
-    wanted, given = record(source, tensors, samples), record(graph, tensors, samples)
+    given = record(graph, {tensor, *added} - {None}, samples)
     inputs = round_inputs(given[tensor])
     mean, moments = inputs.mean(axis=0), second_moments(inputs)
     for operator, other in zip(operators, added, strict=True):
         weight = int(operator.inputs[1])
-        matrix = source.constant(weight)
+        matrix = graph.constant(weight)
         targets = wanted[tensor] @ matrix.T
         if other is not None:
             targets = targets + wanted[other] - given[other]
@@ -123,7 +145,7 @@ def _storage(precise, block):
     """Arguments of `round_weights`: whole rows in int8 or int4, or blocks in int4."""
     if precise:
         return {"bits": 8, "clips": (1.0,)}
-    return {"block": block, "round_scales": round_scales, "clips": BLOCK_CLIPS} if block else {}
+    return {"block": block, "round_scales": round_scales} if block else {}
 
 
 def _store_matrix(graph, weight, integers, scales, storage):

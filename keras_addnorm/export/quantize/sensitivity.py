@@ -5,7 +5,7 @@ import copy
 import numpy as np
 
 from keras_addnorm.export.quantize.calibration import record
-from keras_addnorm.export.quantize.gptq import CLIPS, round_to_nearest
+from keras_addnorm.export.quantize.rounding import CLIPS, round_to_nearest
 
 TEXTS = 32  # samples that the outputs are compared on
 
@@ -63,5 +63,5 @@ def _difference(found, wanted):
 def _rounded(matrix):
     """Each row rounded to the nearest of 16 steps, of the size with the least squared error."""
     largest = np.maximum(np.abs(matrix).max(axis=1, keepdims=True), 1e-8)
-    integers, scales = round_to_nearest(matrix, (largest * (clip / 7) for clip in (*CLIPS, 1.0)))
+    integers, scales = round_to_nearest(matrix, (largest * (clip / 7) for clip in CLIPS))
     return integers * scales
