@@ -9,32 +9,29 @@ tensors that it was built for.
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 
 import keras
 
+from keras_addnorm.export.first_position import (
+    ROW_WISE,
+    at_first,
+    computes_first,
+    pools_first,
+    read_everywhere,
+)
 from keras_addnorm.export.walk import walk
 from keras_addnorm.layers import (
     AddNorm,
-    FeedForward,
-    Head,
     MultiHeadAttention,
     Projection,
+    SequencePooling,
     TokenAndPositionEmbedding,
 )
 from keras_addnorm.layers.masking import attached_mask, mask_constant
 from keras_addnorm.layers.norms import apply_norm
 from keras_addnorm.layers.shapes import Rows
-
-# Layers that compute each row by itself, and so compute a matrix of rows as well.
-ROW_WISE = (
-    FeedForward,
-    Head,
-    keras.layers.Activation,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.Identity,
-)
 
 # exp(-10000) is 0 beside any score of a trained model, and float16, which GPU delegates compute
 # in, ends at 65504.
@@ -69,7 +66,7 @@ def infer(model, inputs, mask_value=MASK_CONSTANT):
         The outputs, in the structure of `model.output`.
     """
     with _with_attributes(model), mask_constant(mask_value):
-        outputs = walk(model, inputs, _call)
+        outputs = walk(model, inputs, functools.partial(_call, read_everywhere(model)))
     return keras.tree.map_structure(_tensor, outputs)
 
 
@@ -104,7 +101,12 @@ def _gelu(x):
     return keras.ops.multiply(half, keras.ops.add(erf, 1.0))
 
 
-def _call(operation, args, kwargs):
+def _call(everywhere, node, args, kwargs):
+    operation = node.operation
+    if computes_first(node, everywhere):
+        args, kwargs = at_first(operation, args, kwargs)
+    elif type(operation) is SequencePooling and pools_first(node):
+        args, kwargs = args[:1], {n: x for n, x in kwargs.items() if n != "padding_mask"}
     if type(operation).__module__.startswith("keras_addnorm."):
         # Where every position is kept, layers need no mask.
         kwargs = {name: x for name, x in kwargs.items() if not _is_constant(x, 1)}

@@ -5,6 +5,7 @@ place of shape arithmetic, so that the `call` of a layer can be traced into a fu
 """
 
 import dataclasses
+import functools
 
 import keras
 from keras import ops
@@ -38,6 +39,16 @@ class Rows:
     def tensor(self):
         """The tensor itself, of rank 3."""
         return reshape(self.matrix, self.shape, self.like)
+
+    @functools.cached_property
+    def first(self):
+        """`Rows` of the first position of each sequence alone."""
+        batch, length, features = self.shape
+        if length == 1:
+            return self
+        if batch == 1:
+            return Rows(self.matrix[:1], (1, 1, features), self.like[:, :1])
+        return Rows.of(reshape(self.tensor()[:, :1], (batch, 1, features)))
 
 
 def sizes(x):

@@ -113,7 +113,8 @@ class Graph:
         """The parts that will be of exactly one of these classes."""
         return [part for part in self.parts if part.cls in classes and not part.is_fixed]
 
-    def _record(self, layer, args, kwargs):
+    def _record(self, node, args, kwargs):
+        layer = node.operation
         if id(layer) not in self._parts:
             self._parts[id(layer)] = Part(layer)
         part = self._parts[id(layer)]
@@ -158,7 +159,8 @@ class _Builder:
         outputs = keras.tree.map_structure(self._named, self.model.output, outputs)
         return keras.Model(inputs, outputs, name=self.model.name)
 
-    def _call(self, layer, args, kwargs):
+    def _call(self, node, args, kwargs):
+        layer = node.operation
         part = self.parts[id(layer)]
         if id(layer) in self.made:
             return self._run(part, self.made[id(layer)], args, kwargs)
