@@ -187,7 +187,7 @@ def real_text(plan, rows, folder, progress):
 
     Engines take turns of `BLOCK` sentences: in use, one engine embeds sentence after sentence.
     """
-    ids = tokenized(folder, texts.sentences(plan.sentences))
+    ids = tokenized(folder, texts.sentences(texts.MEASURED)[: plan.sentences])
     ways = [(s, way) for s in rows for way in _ways(s)]
     seconds = {way: [] for way in ways}
     with Pool(folder, 1) as pool:
@@ -231,7 +231,7 @@ def _ways(series):
 
 def accuracy(plan, rows, folder, progress):
     """Cosine to float64 and rank correlation with people, and sizes."""
-    sentences = tokenized(folder, texts.sentences(plan.sentences))
+    sentences = tokenized(folder, texts.sentences(texts.MEASURED)[: plan.sentences])
     documents, human = texts.lee()
     lines = [*sentences, *tokenized(folder, documents)]
     result = []

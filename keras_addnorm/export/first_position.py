@@ -2,12 +2,14 @@
 
 A classifier, and an embedder that pools by `cls`, read one row of what their encoder gives. In its
 last block, the queries and everything behind attention are then computed for that row alone: ten
-twelfths of the block's products fewer, for the same result.
+twelfths of the block's products fewer, for the same result. Layers that look at other positions too
+stay as they are, and attention with masks or distances for each query.
 """
 
 import inspect
 
 import keras
+from keras.src.backend.common.masking import set_keras_mask
 from keras.src.models.functional import Functional
 from keras.src.ops.numpy import GetItem
 
@@ -23,8 +25,7 @@ from keras_addnorm.layers import (
 from keras_addnorm.layers.masking import attached_mask
 from keras_addnorm.layers.shapes import Rows
 
-# Layers that compute each row by itself, and so compute a matrix of rows as well.
-ROW_WISE = (
+_ROW_WISE = (
     FeedForward,
     Head,
     keras.layers.Activation,
@@ -68,7 +69,8 @@ def pools_first(node):
     if type(operation) is not GetItem or len(node.input_tensors[0].shape) != 3:
         return False
     key = node.arguments.args[1]
-    if not isinstance(key, tuple) or len(key) < 2 or key[0] != slice(None):
+    # Loaded models have lists where those that are built have tuples.
+    if not isinstance(key, (tuple, list)) or len(key) < 2 or key[0] != slice(None):
         return False
     return any(key[1] is x or key[1] == x for x in (0, slice(1), slice(0, 1)))
 
@@ -80,21 +82,28 @@ def computes_first(node, everywhere):
         node: a node of a functional model.
         everywhere: what `read_everywhere` says of the model.
     """
-    tensors = [*node.input_tensors, *node.outputs]
     if any(id(x) in everywhere or len(x.shape) != 3 for x in node.outputs):
         return False
-    if any(attached_mask(x) is not None for x in tensors):
-        return False  # They would have to be cut as well.
     operation = node.operation
     if type(operation) is MultiHeadAttention:
-        return _arguments(operation, node.arguments.args, node.arguments.kwargs).keys() <= (
-            _FOR_ALL_QUERIES
-        )
-    if isinstance(operation, (AddNorm, Projection)):
+        arguments = _arguments(operation, node.arguments.args, node.arguments.kwargs)
+        return arguments.keys() <= _FOR_ALL_QUERIES
+    if type(operation) in (AddNorm, Projection):
         return not operation.uses_mask
     if type(operation) in _NORMS:
         return getattr(operation, "axis", -1) in (-1, [-1], 2, [2])
-    return isinstance(operation, ROW_WISE)
+    return is_row_wise(operation)
+
+
+def is_row_wise(operation):
+    """Whether an operation computes each row by itself, and so a matrix of rows as well."""
+    if type(operation) not in _ROW_WISE:
+        return False
+    # Functions of Keras look at one row at most, those of others may look at anything.
+    function = getattr(operation, "activation", None)
+    known = ("keras.src.activations.", "keras_addnorm.")
+    own = type(operation) in (FeedForward, Head)  # They hand matrices to their activations.
+    return own or function is None or getattr(function, "__module__", "").startswith(known)
 
 
 def at_first(operation, args, kwargs):
@@ -105,7 +114,8 @@ def at_first(operation, args, kwargs):
     arguments.setdefault("value", arguments["query"])
     arguments["query"] = _first(arguments["query"])
     if "position_bias" in arguments:
-        arguments["position_bias"] = arguments["position_bias"][:, :, :1]
+        bias = keras.ops.convert_to_tensor(arguments["position_bias"])
+        arguments["position_bias"] = bias[:, :, :1]
     return (), arguments
 
 
@@ -120,4 +130,9 @@ def _first(x):
     """The first position of `Rows` or a tensor `(batch, length, features)`; else as it is."""
     if isinstance(x, Rows):
         return x.first
-    return x[:, :1] if keras.ops.is_tensor(x) and len(x.shape) == 3 else x
+    if not keras.ops.is_tensor(x) or len(x.shape) != 3:
+        return x
+    cut, mask = x[:, :1], attached_mask(x)
+    if mask is not None:
+        set_keras_mask(cut, mask[:, :1])
+    return cut

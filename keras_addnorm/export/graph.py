@@ -15,9 +15,9 @@ import inspect
 import keras
 
 from keras_addnorm.export.first_position import (
-    ROW_WISE,
     at_first,
     computes_first,
+    is_row_wise,
     pools_first,
     read_everywhere,
 )
@@ -126,7 +126,7 @@ def _form(operation, args, kwargs):
     values = keras.tree.flatten((args, kwargs))
     if any(attached_mask(x) is not None for x in values if hasattr(x, "shape")):
         return None  # Keras hands its masks from call to call; a form would lose them.
-    if isinstance(operation, ROW_WISE) and len(args) == 1 and isinstance(args[0], Rows):
+    if is_row_wise(operation) and len(args) == 1 and isinstance(args[0], Rows):
         return _row_wise
     return FORMS.get(type(operation))
 

@@ -132,8 +132,8 @@ def _checked(functional, plan):
     recipe = plan.recipe
     if recipe.calibration == "none" and plan.calibration is not None:
         raise ValueError(
-            "`calibration` is for recipes that look at sample inputs. Received: it, for "
-            f"{recipe.name}, which does not. Leave it out."
+            "`calibration` is for recipes that look at sample inputs. Received: a calibration for "
+            f"quantization={recipe.name!r}, which looks at none. Leave it out."
         )
     check_sizes(plan.batch_size, plan.sequence_length)
     plan = dataclasses.replace(plan, lengths=check_lengths(functional, plan))

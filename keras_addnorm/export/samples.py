@@ -33,8 +33,8 @@ SENTENCES = (
 )
 
 
-# Texts that calibration looks at, their tokens, and the bytes of a file of them, at most.
-MAX_TEXTS, MAX_CALIBRATION_LENGTH, MAX_TEXT_BYTES = 1024, 256, 2**28
+# Texts that calibration looks at, tokens of all and of one, and the bytes of a file, at most.
+MAX_TEXTS, MAX_TOKENS, MAX_CALIBRATION_LENGTH, MAX_TEXT_BYTES = 1024, 2**16, 256, 2**28
 
 # What positions, counted along an input, are called among the names of inputs.
 POSITIONS = "positions along an axis"
@@ -70,9 +70,9 @@ def calibration_samples(model, inputs, calibration=None):
         model: the Keras model.
         inputs: list of `TensorSpec` of the exported file.
         calibration: path of a text file with a text a line; a list of strings, which the model's
-            own tokenizer turns into ids (of more than 1024, as many that are spread evenly); a list
-            of dicts of arrays by input name; or None for `SENTENCES` (without a tokenizer: random
-            ids).
+            own tokenizer turns into ids (of more than 1024 texts or 65,536 tokens, those at equal
+            distances); a list of dicts of arrays by input name; or None for `SENTENCES` (without a
+            tokenizer: random ids).
 
     Returns:
         List of dicts of arrays, each of one batch: texts as long as they are, where the length is
@@ -147,9 +147,11 @@ def _tokenized(model, preprocessor, inputs, texts):
     limit = min(longest_sequence(model) or MAX_CALIBRATION_LENGTH, MAX_CALIBRATION_LENGTH)
     encoded = tokenize(preprocessor, texts, fixed or limit)
     batch = next(spec.shape[0] for spec in inputs if spec.name == "token_ids") or 1
+    tokens = encoded.get("padding_mask", np.ones_like(encoded["token_ids"])).sum()
+    used = np.arange(len(texts))[:: max(-(-int(tokens) // MAX_TOKENS), 1)]
     samples = []
-    for start in range(0, len(texts), batch):
-        rows = np.arange(start, start + batch) % len(texts)
+    for start in range(0, len(used), batch):
+        rows = used[np.arange(start, start + batch) % len(used)]
         sample = {spec.name: encoded[spec.name][rows] for spec in inputs if spec.name in encoded}
         if fixed is None:
             longest = max(int(encoded["padding_mask"][rows].sum(axis=-1).max()), 1)

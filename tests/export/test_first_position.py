@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from keras_addnorm import export, models
 from keras_addnorm.export.flatbuffer import Graph
+from keras_addnorm.export.graph import infer
 from keras_addnorm.export.runtime import LiteRTModel
 from keras_addnorm.layers import (
     AddNorm,
@@ -55,6 +57,7 @@ ENCODERS = {
     "window": {"attention_options": {"sliding_window": 4}},
     "gated": {"feed_forward_options": {"gated": True}, "activation": "silu"},
     "shared": {"share_layers": True},
+    "batch_norm": {"norm": "batch_norm"},  # which is folded
 }
 MORE = {"gate and norms": 1, "gated": 1}  # products that others have not
 
@@ -64,6 +67,11 @@ def test_the_last_block_of_a_cls_embedder_computes_one_row(tmp_path, name):
     encoder = common.encoder(**ENCODERS[name])
     embedder = models.TextEmbedder(encoder, pooling="cls")
     assert products_of_one_row(tmp_path, embedder) == ALL + MORE.get(name, 0)
+
+
+def test_distances_of_every_query_keep_attention_whole(tmp_path):
+    embedder = models.TextEmbedder(common.encoder(position="disentangled"), pooling="cls")
+    assert products_of_one_row(tmp_path, embedder) == FEED_FORWARD
 
 
 def test_bottlenecks_are_cut_too(tmp_path):
@@ -130,8 +138,6 @@ def test_what_is_read_elsewhere_is_computed_everywhere(tmp_path):
     assert products_of_one_row(tmp_path, mean) == 0
     both = models.TextClassifier(encoder, 3, pooling=["pooler", "mean"])
     assert products_of_one_row(tmp_path, both) == 2  # the pooler and the logits
-    batch_norm = models.TextEmbedder(common.encoder(norm="batch_norm"), pooling="cls")
-    assert products_of_one_row(tmp_path, batch_norm) == 0
 
 
 @pytest.mark.parametrize(
@@ -151,9 +157,129 @@ def test_what_is_read_elsewhere_is_computed_everywhere(tmp_path):
 def test_own_models(tmp_path, take, cut, mask_zero):
     ids = keras.Input((16,), dtype="int32", name="ids")
     x = TokenAndPositionEmbedding(50, 32, 32, mask_zero=mask_zero)(ids)
-    x = AddNorm()(x, MultiHeadAttention(4)(x))
-    x = AddNorm()(x, FeedForward(64, "gelu")(x))
+    x = block(x)
     model = common.randomize(keras.Model(ids, {"y": keras.layers.Identity()(take(x))}))
-    # Keras masks travel with tensors; what carries one is left as it is.
-    expected = ALL if cut and not mask_zero else 0
-    assert products_of_one_row(tmp_path, model) == expected
+    assert products_of_one_row(tmp_path, model) == (ALL if cut else 0)
+
+
+def block(x):
+    x = AddNorm()(x, MultiHeadAttention(4)(x))
+    return AddNorm()(x, FeedForward(64, "gelu")(x))
+
+
+def inner(outputs=lambda x: x):
+    """A model `(batch, 16, 32)` to be used in another one."""
+    x = keras.Input((16, 32))
+    return keras.Model(x, outputs(block(x)))
+
+
+def twice(x, y):
+    model = inner()
+    return {"first": model(x)[:, 0], "mean": SequencePooling("mean")(model(y))}
+
+
+def twice_in_a_row(x, y):
+    model = inner()
+    return {"first": model(model(x))[:, 0]}
+
+
+def two_outputs(x, y):
+    first, everywhere = inner(lambda x: [block(x), x])(x)
+    return {"first": first[:, 0], "mean": SequencePooling("mean")(everywhere)}
+
+
+def also_an_output(x, y):
+    outputs = inner()(x)
+    return {"first": outputs[:, 0], "all": outputs}
+
+
+def nested(x, y):
+    model = inner()
+    outer = keras.Input((16, 32))
+    outer = keras.Model(outer, AddNorm()(outer, FeedForward(64)(model(outer))))
+    return {"first": outer(x)[:, 0], "mean": SequencePooling("mean")(model(y))}
+
+
+def shared_layers(x, y):
+    attention, joint = MultiHeadAttention(4), AddNorm()
+    return {
+        "first": joint(x, attention(x))[:, 0],
+        "mean": SequencePooling("mean")(joint(y, attention(y))),
+    }
+
+
+def both_of_a_pair(x, y):
+    normed, total = AddNorm(return_sum=True)(x, FeedForward(64)(x))
+    return {"first": normed[:, 0], "mean": SequencePooling("mean")(total)}
+
+
+def other_keys(x, y):
+    return {"first": AddNorm()(x, MultiHeadAttention(4)(x, y))[:, 0]}
+
+
+def bias_of_lists(x, y):
+    bias = np.random.default_rng(0).normal(size=(1, 1, 16, 16)).tolist()
+    return {"first": AddNorm()(x, MultiHeadAttention(4)(x, position_bias=bias))[:, 0]}
+
+
+def causal(x, y):
+    return {"first": AddNorm()(x, MultiHeadAttention(4)(x, use_causal_mask=True))[:, 0]}
+
+
+def activation_over_positions(x, y):
+    dense = keras.layers.Dense(8, activation=lambda x: keras.ops.softmax(x, axis=1))
+    return {"first": dense(x)[:, 0]}
+
+
+class Mixing(AddNorm):
+    def call(self, x, y):
+        return super().call(x, y) + keras.ops.mean(y, axis=1, keepdims=True)
+
+
+def a_subclass(x, y):
+    return {"first": Mixing()(x, y)[:, 0]}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        twice,
+        twice_in_a_row,
+        two_outputs,
+        also_an_output,
+        nested,
+        shared_layers,
+        both_of_a_pair,
+        other_keys,
+        bias_of_lists,
+        causal,
+        activation_over_positions,
+        a_subclass,
+    ],
+)
+def test_models_in_models_and_what_looks_at_other_positions(build):
+    inputs = {name: keras.Input((16, 32), name=name) for name in "xy"}
+    model = common.randomize(keras.Model(inputs, build(**inputs)))
+    rng = np.random.default_rng(1)
+    values = {name: rng.normal(size=(3, 16, 32)).astype("float32") for name in "xy"}
+    found = tf.function(lambda values: infer(model, values))(values)
+    for name, expected in model(values).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-5)
+
+
+def test_masks_from_outside_reach_a_model_inside():
+    ids = keras.Input((16,), dtype="int32", name="ids")
+    outputs = inner()(keras.layers.Embedding(50, 32, mask_zero=True)(ids))
+    model = common.randomize(keras.Model({"ids": ids}, {"y": SequencePooling("cls")(outputs)}))
+    values = {"ids": np.random.default_rng(0).integers(1, 50, (3, 16), dtype="int32")}
+    values["ids"][1, :5] = 0  # The first position is padding, which attends to nothing.
+    found = tf.function(lambda values: infer(model, values))(values)
+    np.testing.assert_allclose(found["y"], model(values)["y"], atol=1e-5)
+
+
+def test_loaded_models_are_cut_as_those_that_were_built(tmp_path):
+    x = keras.Input((16, 32), name="x")
+    model = common.randomize(keras.Model(x, {"y": keras.layers.Identity()(block(x)[:, 0])}))
+    model.save(tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert products_of_one_row(tmp_path, loaded) == ALL

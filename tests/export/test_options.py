@@ -165,6 +165,15 @@ class TestCalibration:
             [i for i in row if i] for row in expected
         ]
 
+    def test_more_tokens_than_are_used_are_picked_from_all_texts(self, embedder, monkeypatch):
+        monkeypatch.setattr(samples_module, "MAX_TOKENS", 10)
+        used = calibration_samples(embedder, self.SPECS, ["One.", "Two.", "Three.", "Four."] * 2)
+        every = tokenize(embedder.preprocessor, ["One.", "Two.", "Three.", "Four."] * 2, 32)
+        step = -(-int(every["padding_mask"].sum()) // 10)
+        assert 1 < len(used) == len(range(0, 8, step)) < 8
+        for sample, row in zip(used, every["token_ids"][::step], strict=True):
+            assert list(sample["token_ids"][0]) == [i for i in row if i]
+
     def test_fixed_lengths_are_padded(self, embedder):
         specs = tuple(TensorSpec(s.name, (1, 20), "int32") for s in self.SPECS)
         samples = calibration_samples(embedder, specs, ["Thanks!"])
@@ -195,6 +204,6 @@ class TestCalibration:
             export.to_tflite(embedder, path, quantization="int4")
         with pytest.raises(ValueError, match="keeps one of 8 samples.*2 samples"):
             export.to_tflite(embedder, path, quantization="int4", calibration=["One.", "Two."])
-        with pytest.raises(ValueError, match="for float16, which does not"):
+        with pytest.raises(ValueError, match="'float16', which looks at none"):
             export.to_tflite(embedder, path, quantization="float16", calibration=["One."])
         assert not list(tmp_path.iterdir())

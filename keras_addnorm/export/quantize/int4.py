@@ -12,7 +12,7 @@ from keras_addnorm.export.quantize.weights import require_weights, store_int8, u
 
 TABLE_BLOCKS = (64, 32)  # columns of a table's row that share a scale: the first that divides it
 SHARE = 1 / 6  # of the bytes of int4 matrices: spent on int8 for the most sensitive ones
-RECORDED_BYTES = 2**30  # of what flows through the float32 file, kept in memory
+RECORDED_BYTES = 2**28  # of one recording of the float32 file, where it is of several groups
 TABLE_CLIPS = tuple(np.linspace(0.7, 1.1, 9))
 
 
