@@ -4,10 +4,11 @@ What that function returns is the exit code; None stands for 0.
 """
 
 import collections
-import contextlib
 import dataclasses
 import json
 import pathlib
+import signal
+import threading
 
 from keras_addnorm import demo as page
 from keras_addnorm.export import bench as benchmark
@@ -286,11 +287,19 @@ def demo(args, progress):
         server.server_close()
         raise
 
+    def stop(*_):
+        threading.Thread(target=server.shutdown).start()  # It waits for this thread's loop.
+
     def show(console):
-        with server, contextlib.suppress(KeyboardInterrupt):
-            console.print(f"http://{page.HOST}:{server.server_port}/", soft_wrap=True)
-            console.print("Ctrl-C ends it.")
-            server.serve_forever()
+        # A KeyboardInterrupt that is raised while JAX's callback collects garbage is lost.
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            with server:
+                console.print(f"http://{page.HOST}:{server.server_port}/", soft_wrap=True)
+                console.print("Ctrl-C ends it.")
+                server.serve_forever()
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return show
 
