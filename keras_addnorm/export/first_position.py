@@ -72,7 +72,7 @@ def pools_first(node):
     # Loaded models have lists where those that are built have tuples.
     if not isinstance(key, (tuple, list)) or len(key) < 2 or key[0] != slice(None):
         return False
-    return any(key[1] is x or key[1] == x for x in (0, slice(1), slice(0, 1)))
+    return key[1] in (0, slice(1), slice(0, 1))
 
 
 def computes_first(node, everywhere):

@@ -72,14 +72,9 @@ def round_to_nearest(rows, candidates):
     """
     best = None
     for scales in candidates:
-        integers = np.clip(np.rint(rows / scales), -8, 7).astype("int8")
-        errors = np.square(rows - integers * scales).sum(axis=1, keepdims=True)
-        if best is None:
-            best = [integers, scales, errors]
-            continue
-        better = errors < best[2]
-        for old, new in zip(best, (integers, scales, errors), strict=True):
-            np.copyto(old, new, where=better)
+        integers = _rounded(rows / scales, 4).astype("int8")
+        errors = np.square(rows - integers * scales).sum(axis=1)
+        best = _better_rows(best, (integers, scales, errors))
     return best[0], best[1]
 
 
