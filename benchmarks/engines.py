@@ -21,6 +21,8 @@ PYTHONS = {
 }
 # Recipes that compute in float32, whatever their weights are stored as.
 FLOAT_ARITHMETIC = ("float32", "float16", "weight_only_int8")
+# Recipes that have files without a mask and segments too: files of any length need no padding.
+IDS_ALONE = ("float32", "dynamic_int8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,17 +70,25 @@ def _size(path, counts):
 
 
 def ours(recipes):
-    """A series for each recipe of `to_tflite`."""
+    """A series for each recipe of `to_tflite`, and for those of `IDS_ALONE` one more."""
+    files = [(f"keras_addnorm {name}", name, ours_file(name)) for name in recipes]
+    for name in IDS_ALONE:
+        files.append((f"keras_addnorm {name}, ids alone", name, ours_file(name, ids_alone=True)))
     return [
         Series(
-            f"keras_addnorm {name}",
+            title,
             "litert",
-            f"ours_{name}.tflite",
-            batch_file=f"ours_{name}_8x128.tflite",
+            f"{file}.tflite",
+            batch_file=f"{file}_8x128.tflite",
             limit="float32" if name in FLOAT_ARITHMETIC else "int8",
         )
-        for name in recipes
+        for title, name, file in files
     ]
+
+
+def ours_file(recipe, ids_alone=False):
+    """Name of our file of a recipe, without `.tflite`."""
+    return f"ours_{recipe}_ids" if ids_alone else f"ours_{recipe}"
 
 
 def peers():

@@ -5,7 +5,8 @@
 `make peers` installs the peers and makes their files first. One process an engine holds its models,
 and all run in turn, round by round, so that whatever else the machine does meets all alike. The
 limit of the machine is measured in the same rounds: the rate of the model's matrix products alone,
-over so many rows that it is the best one. Writes `benchmarks/results/litert.json`, its plot and the
+over so many rows that it is the best one. What slows a whole turn of an engine's models does not
+count (`leveled_medians`). Writes `benchmarks/results/litert.json`, its plot and the
 README's tables; a section that is not asked for keeps its figures. `--quick` shows in two minutes
 that everything runs and writes to `.peers/`.
 """
@@ -21,7 +22,19 @@ import time
 
 import numpy as np
 import texts
-from engines import FILES, FLOAT_ARITHMETIC, LIMITS, PEERS, REFERENCE, Pool, ours, packages, peers
+from engines import (
+    FILES,
+    FLOAT_ARITHMETIC,
+    IDS_ALONE,
+    LIMITS,
+    PEERS,
+    REFERENCE,
+    Pool,
+    ours,
+    ours_file,
+    packages,
+    peers,
+)
 from litert_tables import MARKS, draw, markdown_tables
 from peers.shapes import SHAPES
 from readme import write_table
@@ -36,7 +49,8 @@ INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "am
 PADDED = 128  # what a fixed file is most often made for
 LONGEST = 256  # tokens of a text; the checkpoint was trained with no more
 BLOCK = 25  # sentences that an engine embeds before its turn ends, its weights in the cache
-NOISE = 1.1  # how far medians of the same computation may be apart
+NOISE = 1.05  # how far medians of the same computation may be apart
+TURNS = 3  # of an engine's models, forward and backward, before the next engine runs
 PAUSE = 0.25  # seconds between engines: threads of OpenMP go on spinning for 0.2 on both cores
 INT4_CALIBRATION = 1000  # sentences that int4 is fitted to
 
@@ -48,7 +62,7 @@ class Plan:
         self.threads = (1,) if quick else (1, 2)
         self.shapes = {k: SHAPES[k] for k in ("16", "128")} if quick else SHAPES
         self.seconds = 3 if quick else 25  # for each shape and number of threads
-        self.rounds = (3 if quick else 15, 100)
+        self.rounds = (2 if quick else 10, 50)
         self.sentences = 40 if quick else texts.MEASURED
 
 
@@ -71,19 +85,22 @@ def export_ours(keep, progress):
     embedder = zoo.from_hugging_face("minilm", task="embed")
     FILES.mkdir(parents=True, exist_ok=True)
     recipes = {name: r for name, r in export.RECIPES.items() if name != "full_int8"}
-    for name, recipe in recipes.items():
-        count = INT4_CALIBRATION if name == "int4" else texts.CALIBRATION
+    ids_alone = [(recipes[name], ("padding_mask", "segment_ids")) for name in IDS_ALONE]
+    for recipe, dropped in [*((recipe, ()) for recipe in recipes.values()), *ids_alone]:
+        count = INT4_CALIBRATION if recipe.name == "int4" else texts.CALIBRATION
         sentences = texts.calibration_sentences(count)
         for suffix, batch, length in (("", 1, None), ("_8x128", 8, 128)):
-            progress(f"exporting {name}{suffix}")
-            path = FILES / f"ours_{name}{suffix}.tflite"
+            name = ours_file(recipe.name, bool(dropped)) + suffix
+            progress(f"exporting {name}")
+            path = FILES / f"{name}.tflite"
             if not (keep and path.is_file()):
                 export.to_tflite(
                     embedder,
                     path,
-                    quantization=name,
+                    quantization=recipe.name,
                     batch_size=batch,
                     sequence_length=length,
+                    drop_inputs=dropped,
                     # The file for batches is timed, not compared.
                     calibration=_some(sentences, batch) if recipe.calibration != "none" else None,
                     verify=False,
@@ -114,9 +131,9 @@ def latency(plan, rows, folder, progress):
                     model = pool.load(series, shape)
                     pool.ask(series.engine, do="set", model=model, inputs=inputs)
                     models.append((series, model))
-                medians, rounds = _undisturbed(pool, models, plan)
+                medians, runs = _undisturbed(pool, models, plan)
                 rates = _rates(pool, dict(models), medians, inputs)
-                cell = {"ms": medians, "rounds": rounds, "gflops": rates}
+                cell = {"ms": medians, "runs": runs, "gflops": rates}
                 cell["limit_ms"] = limits(rates, batch, length, _config(folder))
                 found.setdefault(str(threads), {})[shape] = cell
     return {"threads": found, "mask": "full", "gflops_by": "torch (MKL or oneDNN; int8: oneDNN)"}
@@ -152,38 +169,63 @@ def limits(rates, batch, length, config):
 def _undisturbed(pool, models, plan):
     """As `_rounds`; again, up to three times, while series that compute the same differ too much.
 
-    Something else ran on the machine then.
+    Something else ran on the machine then. Returns the run in which they differed least.
     """
+    runs = []
     for _ in range(3):
-        medians, rounds = _rounds(pool, models, plan)
+        medians, count = _rounds(pool, models, plan)
         same = [medians[f"keras_addnorm {recipe}"] for recipe in FLOAT_ARITHMETIC]
-        if max(same) < NOISE * min(same):
+        runs.append((max(same) / min(same), medians, count))
+        if runs[-1][0] < NOISE:
             break
-    return medians, rounds
+    return min(runs, key=lambda run: run[0])[1:]
 
 
 def _rounds(pool, models, plan):
-    """Runs all models in turn as often as the time allows: `(medians in ms by name, rounds)`.
+    """Runs all models in turn as often as the time allows: `(medians in ms by name, runs of each)`.
 
     Engine after engine, so that none runs beside threads that another left behind; the first run
     after a pause does not count.
     """
-    seconds = {series.name: [] for series, _ in models}
-    models = sorted(models, key=lambda pair: pair[0].engine)
+    engines = {}
+    for series, model in models:
+        engines.setdefault(series.engine, {})[series.name] = model
+    seconds = {engine: {name: [] for name in found} for engine, found in engines.items()}
     end, (fewest, most) = time.perf_counter() + plan.seconds, plan.rounds
     for number in range(most):
         if number >= fewest and time.perf_counter() > end:
             break
-        engine = None
-        for series, model in models:
-            if series.engine != engine:
-                time.sleep(PAUSE)
-                pool.ask(series.engine, do="time", model=model)
-                engine = series.engine
-            answer = pool.ask(series.engine, do="time", model=model)
-            seconds[series.name].append(answer["seconds"])
-    medians = {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
-    return medians, len(seconds[models[0][0].name])
+        for engine, found in engines.items():
+            turn = list(found.items())
+            time.sleep(PAUSE)
+            pool.ask(engine, do="time", model=turn[0][1])
+            for _ in range(TURNS):
+                for name, model in turn:
+                    answer = pool.ask(engine, do="time", model=model)
+                    seconds[engine][name].append(answer["seconds"])
+                turn.reverse()
+    medians = {}
+    for times in seconds.values():
+        medians |= {name: 1e3 * value for name, value in leveled_medians(times).items()}
+    return medians, len(times[name])
+
+
+def leveled_medians(times):
+    """Medians of series that took turns, without what slowed whole turns.
+
+    A machine that others use is twice as fast in one second as in the next. Each time is divided
+    by the geometric mean of its turn; the medians of that are multiplied by the median turn's mean.
+
+    Args:
+        times: dict of lists, a time for each turn.
+
+    Returns:
+        Dict of floats.
+    """
+    rows = np.array(list(times.values()))
+    levels = np.exp(np.log(rows).mean(axis=0))
+    medians = np.median(rows / levels, axis=1) * np.median(levels)
+    return dict(zip(times, medians.tolist(), strict=True))
 
 
 def tokenized(folder, lines):

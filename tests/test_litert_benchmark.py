@@ -35,6 +35,15 @@ def test_spearman_is_the_correlation_of_ranks_and_ties_share_theirs(modules, rng
     assert spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
 
 
+def test_medians_do_not_know_of_slow_turns(modules):
+    times = {"a": [1.0, 1.0, 2.0, 9.0, 1.0], "b": [2.0, 2.0, 4.0, 18.0, 50.0]}
+    found = modules["litert"].leveled_medians(times)
+    assert found["b"] / found["a"] == pytest.approx(2.0)
+    assert found["a"] == pytest.approx(2.0)  # of the turns' levels, the third largest is 2 sqrt(2)
+    alone = modules["litert"].leveled_medians({"a": [3.0, 1.0, 2.0]})
+    assert alone == pytest.approx({"a": 2.0})
+
+
 def test_limits_are_operations_over_rates(modules):
     config = {"hidden_size": 10, "intermediate_size": 40, "num_hidden_layers": 2}
     found = modules["litert"].limits({"float32": 1.0, "int8": 4.0}, 3, 5, config)
@@ -56,10 +65,12 @@ def test_series_cover_every_recipe_and_pad_to_their_files(modules):
     engines = modules["engines"]
     rows = [*engines.ours(export.RECIPES), *engines.peers()]
     names = [series.name for series in rows]
-    assert len(set(names)) == len(names) == len(export.RECIPES) + 13
+    assert len(set(names)) == len(names) == len(export.RECIPES) + 2 + 13
     mine = rows[0]
     assert mine.path("64", "").name == "ours_float32.tflite"
     assert mine.path("8x128", "").name == "ours_float32_8x128.tflite"
+    alone = next(series for series in rows if series.name == "keras_addnorm float32, ids alone")
+    assert alone.path("64", "").name == "ours_float32_ids.tflite" and alone.limit == "float32"
     inputs = engines.sequence_inputs([7, 8], 4)
     assert inputs["token_ids"] == [[7, 8, 0, 0]] and inputs["padding_mask"] == [[1, 1, 0, 0]]
 
