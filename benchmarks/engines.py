@@ -69,26 +69,47 @@ def _size(path, counts):
     return path.stat().st_size if counts else 0
 
 
-def ours(recipes):
-    """A series for each recipe of `to_tflite`, and for those of `IDS_ALONE` one more."""
-    files = [(f"keras_addnorm {name}", name, ours_file(name)) for name in recipes]
-    for name in IDS_ALONE:
-        files.append((f"keras_addnorm {name}, ids alone", name, ours_file(name, ids_alone=True)))
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A pair of our files, for any length and for the batch of 8.
+
+    Attributes:
+        recipe: of `to_tflite`.
+        name: as the tables show it.
+        file: the first one's name, without `.tflite`.
+        dropped: names of inputs that they do not have.
+    """
+
+    recipe: str
+    name: str
+    file: str
+    dropped: tuple = ()
+
+
+def variants(recipes):
+    """A `Variant` for each recipe of `to_tflite`, and for those of `IDS_ALONE` one more."""
+    dropped = ("padding_mask", "segment_ids")
     return [
-        Series(
-            title,
-            "litert",
-            f"{file}.tflite",
-            batch_file=f"{file}_8x128.tflite",
-            limit="float32" if name in FLOAT_ARITHMETIC else "int8",
-        )
-        for title, name, file in files
+        *(Variant(name, f"keras_addnorm {name}", f"ours_{name}") for name in recipes),
+        *(
+            Variant(name, f"keras_addnorm {name}, ids alone", f"ours_{name}_ids", dropped)
+            for name in IDS_ALONE
+        ),
     ]
 
 
-def ours_file(recipe, ids_alone=False):
-    """Name of our file of a recipe, without `.tflite`."""
-    return f"ours_{recipe}_ids" if ids_alone else f"ours_{recipe}"
+def ours(recipes):
+    """A series for each of the `variants`."""
+    return [
+        Series(
+            variant.name,
+            "litert",
+            f"{variant.file}.tflite",
+            batch_file=f"{variant.file}_8x128.tflite",
+            limit="float32" if variant.recipe in FLOAT_ARITHMETIC else "int8",
+        )
+        for variant in variants(recipes)
+    ]
 
 
 def peers():

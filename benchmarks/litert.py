@@ -6,9 +6,9 @@
 and all run in turn, round by round, so that whatever else the machine does meets all alike. The
 limit of the machine is measured in the same rounds: the rate of the model's matrix products alone,
 over so many rows that it is the best one. What slows a whole turn of an engine's models does not
-count (`leveled_medians`). Writes `benchmarks/results/litert.json`, its plot and the
-README's tables; a section that is not asked for keeps its figures. `--quick` shows in two minutes
-that everything runs and writes to `.peers/`.
+count (`leveled_medians`). Writes `benchmarks/results/litert.json`, its plot and the README's
+tables; a section that is not asked for keeps its figures. `--quick` shows in three minutes that
+everything runs and writes to `.peers/`.
 """
 
 import argparse
@@ -25,15 +25,14 @@ import texts
 from engines import (
     FILES,
     FLOAT_ARITHMETIC,
-    IDS_ALONE,
     LIMITS,
     PEERS,
     REFERENCE,
     Pool,
     ours,
-    ours_file,
     packages,
     peers,
+    variants,
 )
 from litert_tables import MARKS, draw, markdown_tables
 from peers.shapes import SHAPES
@@ -85,24 +84,23 @@ def export_ours(keep, progress):
     embedder = zoo.from_hugging_face("minilm", task="embed")
     FILES.mkdir(parents=True, exist_ok=True)
     recipes = {name: r for name, r in export.RECIPES.items() if name != "full_int8"}
-    ids_alone = [(recipes[name], ("padding_mask", "segment_ids")) for name in IDS_ALONE]
-    for recipe, dropped in [*((recipe, ()) for recipe in recipes.values()), *ids_alone]:
-        count = INT4_CALIBRATION if recipe.name == "int4" else texts.CALIBRATION
+    for variant in variants(recipes):
+        count = INT4_CALIBRATION if variant.recipe == "int4" else texts.CALIBRATION
         sentences = texts.calibration_sentences(count)
+        calibrated = recipes[variant.recipe].calibration != "none"
         for suffix, batch, length in (("", 1, None), ("_8x128", 8, 128)):
-            name = ours_file(recipe.name, bool(dropped)) + suffix
-            progress(f"exporting {name}")
-            path = FILES / f"{name}.tflite"
+            progress(f"exporting {variant.file}{suffix}")
+            path = FILES / f"{variant.file}{suffix}.tflite"
             if not (keep and path.is_file()):
                 export.to_tflite(
                     embedder,
                     path,
-                    quantization=recipe.name,
+                    quantization=variant.recipe,
                     batch_size=batch,
                     sequence_length=length,
-                    drop_inputs=dropped,
+                    drop_inputs=variant.dropped,
                     # The file for batches is timed, not compared.
-                    calibration=_some(sentences, batch) if recipe.calibration != "none" else None,
+                    calibration=_some(sentences, batch) if calibrated else None,
                     verify=False,
                     overwrite=True,
                 )
@@ -207,7 +205,7 @@ def _rounds(pool, models, plan):
     medians = {}
     for times in seconds.values():
         medians |= {name: 1e3 * value for name, value in leveled_medians(times).items()}
-    return medians, len(times[name])
+    return medians, len(next(iter(times.values())))
 
 
 def leveled_medians(times):
