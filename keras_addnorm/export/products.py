@@ -33,6 +33,7 @@ def simplify_products(data):
         _move_shift(graph, products, operator)
     for operator in graph.find("MUL"):
         _move_scale(graph, products, operator)
+    _run_together(graph, products)
     for operator in graph.find("FULLY_CONNECTED"):
         if len(graph.shape(int(operator.inputs[0]))) == 2:  # It keeps its rank either way.
             operator.builtinOptions.keepNumDims = True
@@ -56,9 +57,31 @@ def own_products(graph):
     return products
 
 
+def _run_together(graph, products):
+    """Makes products that read one tensor, as queries, keys and values do, run one after another,
+    each followed by what lays its result out: while a cache holds what they read."""
+    places = {id(operator): index for index, operator in enumerate(graph.operators)}
+    first = {}
+    for product in products.values():
+        place = first.setdefault(int(product.inputs[0]), places[id(product)])
+        operator = product
+        while operator is not None:
+            places[id(operator)] = place
+            operator = _layout(graph, operator)
+    graph.operators.sort(key=lambda operator: places[id(operator)])
+
+
+def _layout(graph, operator):
+    """The RESHAPE or TRANSPOSE that alone reads an operator's result, or None."""
+    readers = graph.consumers(int(operator.outputs[0]))
+    if len(readers) != 1 or graph.name(readers[0]) not in ("RESHAPE", "TRANSPOSE"):
+        return None
+    return readers[0] if all(map(graph.is_constant, map(int, readers[0].inputs[1:]))) else None
+
+
 def _move_shift(graph, products, operator):
     """Moves the constant of an ADD into the biases of products that read or join the sum."""
-    found = _constant_operand(graph, operator)
+    found = constant_operand(graph, operator)
     readers = graph.consumers(int(operator.outputs[0]))
     if found is None or not readers:
         return
@@ -79,7 +102,7 @@ def _move_shift(graph, products, operator):
 
 def _move_scale(graph, products, operator):
     """Moves the constant of a MUL into the weights of the products that read it."""
-    found = _constant_operand(graph, operator)
+    found = constant_operand(graph, operator)
     if found is None:
         return
     (tensor, gamma), target = found, int(operator.outputs[0])
@@ -91,7 +114,7 @@ def _move_scale(graph, products, operator):
     _bypass(graph, operator, tensor, moving)
 
 
-def _constant_operand(graph, operator):
+def constant_operand(graph, operator):
     """The tensor and the constant `(features,)` of an ADD or MUL that has one, or None."""
     target, (left, right) = int(operator.outputs[0]), map(int, operator.inputs)
     if graph.is_constant(left):
