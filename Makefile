@@ -43,7 +43,7 @@ parity: $(VENV)/installed-dev
 
 # Our files in the hands of those programs. An environment that is missing fails its tests.
 clients: $(VENV)/installed .clients/web/installed $(addprefix .clients/,$(addsuffix /installed,$(CLIENTS)))
-	$(BIN)/python -m pytest -m clients tests/clients
+	$(PYTEST) --dist loadfile -m clients tests/clients
 
 .clients/%/installed: tests/clients/requirements/%.txt
 	$(PYTHON) -m venv .clients/$*

@@ -225,17 +225,8 @@ class Graph:
 
     def replace(self, operator, *new):
         """Puts operators in the place of another one; with itself among `new`, around it."""
-        index = self._index(operator)
+        index = next(i for i, other in enumerate(self.operators) if other is operator)
         self.operators[index : index + 1] = new
-
-    def run_before(self, operator, other):
-        """Moves an operator to right before another one, where it is behind that."""
-        index, place = self._index(operator), self._index(other)
-        if index > place:
-            self.operators.insert(place, self.operators.pop(index))
-
-    def _index(self, operator):
-        return next(i for i, other in enumerate(self.operators) if other is operator)
 
     def substitute(self, tensor, other, operators=None):
         """Makes operators, by default all, read tensor `other` where they read `tensor`."""

@@ -81,7 +81,7 @@ def _layout(graph, operator):
 
 def _move_shift(graph, products, operator):
     """Moves the constant of an ADD into the biases of products that read or join the sum."""
-    found = constant_operand(graph, operator)
+    found = _constant_operand(graph, operator)
     readers = graph.consumers(int(operator.outputs[0]))
     if found is None or not readers:
         return
@@ -102,7 +102,7 @@ def _move_shift(graph, products, operator):
 
 def _move_scale(graph, products, operator):
     """Moves the constant of a MUL into the weights of the products that read it."""
-    found = constant_operand(graph, operator)
+    found = _constant_operand(graph, operator)
     if found is None:
         return
     (tensor, gamma), target = found, int(operator.outputs[0])
@@ -114,7 +114,7 @@ def _move_scale(graph, products, operator):
     _bypass(graph, operator, tensor, moving)
 
 
-def constant_operand(graph, operator):
+def _constant_operand(graph, operator):
     """The tensor and the constant `(features,)` of an ADD or MUL that has one, or None."""
     target, (left, right) = int(operator.outputs[0]), map(int, operator.inputs)
     if graph.is_constant(left):

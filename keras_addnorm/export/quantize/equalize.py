@@ -8,12 +8,11 @@ rounding loses.
 
 import numpy as np
 
-from keras_addnorm.export.products import constant_operand, own_products
+from keras_addnorm.export.products import own_products
 from keras_addnorm.export.quantize.calibration import record
 
-MIN_GAIN = 2  # how far the error must shrink to be worth a multiplication of the input
-MIN_FREE_GAIN = 1.05  # the same where that costs nothing: in another product, or done already
-SMALLEST = 1e-3  # of the largest: factors and divisors below it are no use
+MIN_GAIN = 1.5  # how far the error must shrink to be worth a multiplication of the input
+MIN_FREE_GAIN = 1.05  # the same where another product takes the factors, which costs nothing
 HEADS_FIRST = [0, 2, 1, 3]  # a transpose of (batch, length, heads, features), and the way back
 
 
@@ -22,8 +21,7 @@ def equalize(graph, weights, samples):
 
     The constants are sqrt(largest input / largest weight) of a channel, of which half the
     difference between channels goes to the weights. Inputs that attention has averaged are divided
-    before that, in the weights that make the values; others take a multiplication, if that is much
-    better than to read what a norm's gamma has multiplied for the residual connection.
+    before that, in the weights that make the values; others take a multiplication.
 
     Args:
         graph: a float32 `Graph`; edited in place.
@@ -35,47 +33,21 @@ def equalize(graph, weights, samples):
     """
     groups = group_by_input(graph, weights)
     recorded = record(graph, groups, samples)
-    return sum(
-        _equalize_input(graph, tensor, operators, recorded[tensor])
-        for tensor, operators in groups.items()
-    )
-
-
-def _equalize_input(graph, tensor, operators, inputs):
-    """Divides `inputs`, the values of a tensor that matrix products read; returns if it helped."""
-    matrices = [graph.constant(int(operator.inputs[1])) for operator in operators]
-    divisors = channel_divisors(inputs, matrices)
-    gain = rounding_gain(inputs, matrices, divisors)
-    if (values := value_product(graph, tensor)) is not None:
-        if helps := gain >= MIN_FREE_GAIN:
+    changed = 0
+    for tensor, operators in groups.items():
+        matrices = [graph.constant(int(operator.inputs[1])) for operator in operators]
+        divisors = channel_divisors(recorded[tensor], matrices)
+        values = value_product(graph, tensor)
+        least = MIN_GAIN if values is None else MIN_FREE_GAIN
+        if rounding_gain(recorded[tensor], matrices, divisors) < least:
+            continue
+        if values is None:
+            divide_inputs(graph, tensor, operators, divisors)
+        else:
             divide_outputs(graph, values, divisors)
             multiply_columns(graph, operators, divisors)
-        return helps
-    multiplier, factors = own_scale(graph, tensor) or (None, 1)
-    free_gain = 1 if multiplier is None else rounding_gain(inputs, matrices, 1 / factors)
-    if gain >= MIN_GAIN * max(free_gain, 1):
-        divide_inputs(graph, tensor, operators, divisors)
-        return True
-    if helps := free_gain >= MIN_FREE_GAIN:
-        graph.run_before(multiplier, operators[0])
-        graph.substitute(tensor, int(multiplier.outputs[0]), operators)
-        multiply_columns(graph, operators, 1 / factors)
-    return helps
-
-
-def own_scale(graph, tensor):
-    """The MUL that multiplies a tensor's channels by constants, as a norm's gamma does.
-
-    Returns:
-        The operator and its factors `(features,)`; None if there is none, or some are close to 0.
-    """
-    for operator in graph.consumers(tensor):
-        found = constant_operand(graph, operator) if graph.name(operator) == "MUL" else None
-        if found is not None:
-            sizes = np.abs(found[1])
-            if sizes.min() > SMALLEST * sizes.max():
-                return operator, found[1]
-    return None
+        changed += 1
+    return changed
 
 
 def value_product(graph, tensor):
@@ -144,7 +116,7 @@ def channel_divisors(inputs, matrices):
     """
     largest = np.abs(inputs).max(axis=0)
     weights = np.max([np.abs(matrix).max(axis=0) for matrix in matrices], axis=0)
-    floor = SMALLEST * max(largest.max(), 1e-30), SMALLEST * max(weights.max(), 1e-30)
+    floor = 1e-3 * max(largest.max(), 1e-30), 1e-3 * max(weights.max(), 1e-30)
     divisors = np.sqrt(np.maximum(largest, floor[0]) / np.maximum(weights, floor[1]))
     return (divisors / np.exp(np.log(divisors).mean())).astype("float32")
 
