@@ -226,7 +226,7 @@ def test_the_command(capfd, files, tmp_path):
         capfd, *common_arguments, "--against", files["fixed"], "--profile", "--plot", plot
     )
     assert code == 0, err
-    assert "/ fixed.tflite" in out and "Fully Connected" in out and "RSS before" in out
+    assert "/ fixed.tflite" in out and "between operators" in out and "RSS before" in out
     assert "... timing at length 16" in err.splitlines()
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
