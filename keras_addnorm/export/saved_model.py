@@ -4,7 +4,7 @@ from keras_addnorm.export.errors import ExportError
 from keras_addnorm.export.pipeline import Format, Plan, run_export
 from keras_addnorm.export.recipes import RECIPES
 from keras_addnorm.export.runtime import SavedModel
-from keras_addnorm.export.signature import SIGNATURE
+from keras_addnorm.export.signature import SIGNATURE, as_called
 from keras_addnorm.export.text_graph.signatures import text_signatures
 
 # Keras's `model.export` gives its function both names too: a server calls the first one if it is
@@ -15,6 +15,7 @@ IDS_SIGNATURES = (SIGNATURE, "serve")
 def _write(exportable, plan, path):
     import tensorflow as tf
 
+    exportable.module.serve = as_called(exportable)
     signatures = {name: exportable.function for name in IDS_SIGNATURES}
     signatures |= plan.text.add_to(exportable, plan.batch_size, plan.sequence_length)
     try:
@@ -48,9 +49,11 @@ def to_saved_model(
     """Exports a Keras model to a SavedModel directory and proves that it is the same model.
 
     The signature `serving_default`, also called `serve`, takes the model's named inputs, integers
-    as int32, and returns its outputs by name. A `TextEmbedder` or `TextClassifier` with BERT's
-    tokenizer (WordPiece) has its tokenizer in the graph, of TensorFlow's core ops, and these
-    signatures of `text`, strings `(batch,)`:
+    as int32, and returns its outputs by name. `tf.saved_model.load(path).serve(inputs)`, and with
+    it `keras.layers.TFSMLayer(path)`, takes them as the model itself does.
+
+    A `TextEmbedder` or `TextClassifier` with BERT's tokenizer (WordPiece) has its tokenizer in the
+    graph, of TensorFlow's core ops, and these signatures of `text`, strings `(batch,)`:
 
     | signature | outputs |
     |---|---|

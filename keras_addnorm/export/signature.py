@@ -84,10 +84,35 @@ def make_exportable(
 
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    module.serve = tf.function(serve, autograph=False)
-    specs = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
-    function = module.serve.get_concrete_function(**specs)
+    # Not the tf.function: saved with the module, it would be traced once more.
+    function = tf.function(serve, autograph=False).get_concrete_function(**_tensor_specs(inputs))
     return Exportable(model, inputs, module, function)
+
+
+def as_called(exportable):
+    """The traced function with the model's own call: one argument of the structure of its inputs.
+
+    Keras's `model.export` writes one like it, for `tf.saved_model.load(path).serve(inputs)` and
+    `keras.layers.TFSMLayer`.
+    """
+    import tensorflow as tf
+
+    names, specs = input_names(exportable.model), _tensor_specs(exportable.inputs)
+    structure = keras.tree.map_structure(lambda t: names[t.name], exportable.model.input)
+
+    def serve(inputs):
+        flat = zip(keras.tree.flatten(structure), keras.tree.flatten(inputs), strict=True)
+        return exportable.function(**dict(flat))
+
+    return tf.function(serve, autograph=False).get_concrete_function(
+        keras.tree.map_structure(specs.get, structure)
+    )
+
+
+def _tensor_specs(inputs):
+    import tensorflow as tf
+
+    return {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
 
 
 def _cut(tokens, length):

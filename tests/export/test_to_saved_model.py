@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_addnorm import export
 from tests.common import to_numpy
@@ -76,6 +77,32 @@ def test_runs_where_keras_cannot_be_imported(tmp_path):
     assert sorted(outputs) == sorted(expected)
     for key in expected:
         np.testing.assert_allclose(outputs[key], to_numpy(expected[key]), atol=2e-5)
+
+
+def structures():
+    """Models by how they are called: with a dict, a tensor, a list, and containers in one."""
+    a, b = (keras.Input((4,), name=name) for name in "ab")
+    x, y = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
+    ids = np.array([[5, 9, 1, 0], [2, 4, 0, 0]], "int32")
+    difference = keras.layers.Subtract()([a, keras.layers.Rescaling(2.0)(b)])
+    return {
+        "dict": (common.encoder(), {"token_ids": ids, "padding_mask": (ids > 0).astype("int32")}),
+        "tensor": (keras.Model(a, keras.layers.Dense(2)(a)), x),
+        "list": (keras.Model([b, a], difference), [x, y]),
+        "nested": (keras.Model({"q": a, "p": [b]}, difference), {"q": x, "p": [y]}),
+    }
+
+
+@pytest.mark.parametrize("name", ["dict", "tensor", "list", "nested"])
+def test_called_as_the_model_is_in_tensorflow_and_as_a_layer_of_keras(tmp_path, name):
+    model, inputs = structures()[name]
+    export.to_saved_model(model, tmp_path / "m", verify=False)
+    (expected,) = keras.tree.flatten(model(inputs))
+    loaded = tf.saved_model.load(tmp_path / "m")
+    layer = keras.layers.TFSMLayer(tmp_path / "m")  # which calls `serve`
+    for outputs in (loaded.serve(inputs), layer(inputs)):
+        (got,) = outputs.values()
+        np.testing.assert_allclose(got, to_numpy(expected), atol=2e-5)
 
 
 def test_static_shapes_on_request(tmp_path):

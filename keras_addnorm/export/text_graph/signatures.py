@@ -42,10 +42,9 @@ class TextSignatures:
         made = {}
 
         def trace(function):
-            # Without its signature it would be traced again when it is saved.
-            traced = tf.function(function, autograph=False, input_signature=[spec])
+            traced = tf.function(function, autograph=False).get_concrete_function(spec)
             setattr(exportable.module, function.__name__, traced)  # which saves what it holds
-            made[function.__name__] = traced.get_concrete_function()
+            made[function.__name__] = traced
 
         def tokenize(text):
             return graph(text, sequence_length)
