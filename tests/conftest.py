@@ -1,5 +1,6 @@
 """Settings that must precede the first import of Keras, and the fixtures all tests share."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +19,14 @@ def rng():
     """A numpy generator with the same seed in every test; Keras's own seed is set too."""
     keras.utils.set_random_seed(1)
     return np.random.default_rng(1)
+
+
+def pytest_collection_finish():
+    """What was imported stays: no garbage collection looks through it again.
+
+    Keras starts one for each kernel that `quantize` replaces, a quarter of a second each.
+    """
+    gc.freeze()
 
 
 ERRORS = pytest.StashKey()

@@ -108,7 +108,7 @@ def test_trained_lora_weights_go_from_one_encoder_to_another(rng, scheme, quanti
     encoder.enable_lora(rank=2)
     lora = [x.path for x in encoder._flatten_layers() if getattr(x, "lora_enabled", False)]
     assert sorted(lora) == ["layer_0_attention/query", "layer_0_attention/value"]
-    encoder.compile(keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
+    encoder.compile(keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
     targets = {name: rng.normal(size=x.shape) for name, x in encoder(inputs).items()}
     encoder.fit(inputs, targets, epochs=2, verbose=0)
     wants = flat_outputs(encoder(inputs))

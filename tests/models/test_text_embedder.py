@@ -125,7 +125,7 @@ def test_keras_file_round_trip(rng, with_preprocessor, tmp_path):
 def test_keras_file_of_a_trained_model_keeps_the_optimizer(rng, tmp_path):
     embedder = TextEmbedder(backbone(rng))
     inputs = encoder_inputs(rng, segments=True)
-    embedder.compile(keras.optimizers.Adam(0.01), loss="mse")
+    embedder.compile(keras.optimizers.Adam(0.01), loss="mse", run_eagerly=True)
     embedder.fit(inputs, rng.normal(size=(3, 8)), epochs=2, verbose=0)
     loaded, complaints = keras_round_trip(embedder, tmp_path / "model.keras")
     assert complaints == []
@@ -139,7 +139,7 @@ def test_keras_file_of_a_trained_model_keeps_the_optimizer(rng, tmp_path):
 def test_fit_on_dict_inputs_changes_weights(rng):
     embedder = TextEmbedder(backbone(rng))
     before = [to_numpy(w.value) for w in embedder.trainable_weights]
-    embedder.compile("sgd", loss="mse")
+    embedder.compile("sgd", loss="mse", run_eagerly=True)
     inputs = encoder_inputs(rng, segments=True)
     embedder.fit(inputs, rng.normal(size=(3, 8)), batch_size=3, epochs=1, verbose=0)
     for weight, old in zip(embedder.trainable_weights, before, strict=True):

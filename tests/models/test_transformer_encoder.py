@@ -335,7 +335,7 @@ def test_all_weights_train(rng, kwargs):
     encoder = built(rng, **kwargs)
     inputs = encoder_inputs(rng, segments=kwargs.get("num_segments", 0) > 1)
     before = weights_of(encoder)
-    encoder.compile(keras.optimizers.SGD(1.0), loss="mse")
+    encoder.compile(keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
     targets = {
         name: rng.normal(size=x.shape)
         for name, x in zip(sorted(encoder.output), flat_outputs(encoder(inputs)), strict=True)

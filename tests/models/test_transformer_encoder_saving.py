@@ -145,7 +145,7 @@ def test_lora(encoder, inputs, rng, tmp_path):
 def test_lora_training_changes_only_the_factors(encoder, inputs, rng):
     encoder.enable_lora(rank=3)
     before = {w.path: to_numpy(w.value) for w in encoder.weights}
-    encoder.compile(keras.optimizers.SGD(1.0), loss="mse")
+    encoder.compile(keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
     outputs = encoder(inputs)
     targets = {name: rng.normal(size=x.shape) for name, x in outputs.items()}
     encoder.fit(inputs, targets, epochs=1, verbose=0)
